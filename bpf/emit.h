@@ -89,6 +89,8 @@ static __always_inline void send(struct ledger_row *book, void *record, __u32 si
 struct scratch {
 	char record[SCRATCH_BYTES];
 	char path[PATH_BYTES + NAME_BYTES]; /* paths are found from their end */
+	__u32 path_at;			    /* and begin here */
+	__u32 pad;
 };
 
 struct {

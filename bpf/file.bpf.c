@@ -92,30 +92,22 @@ int BPF_PROG(fentry_open, struct file *file)
 /* Text from the caller: its last name decides, and it is made absolute with the
  * directory it is relative to. */
 
-static __always_inline bool user_path_name(struct scratch *s, const char *text,
-					   struct name_key *name)
+/* Asks for the last name of the caller's text, and for its suffix. */
+static __always_inline void admit_user_path(struct admission *a, struct scratch *s,
+					    const char *text)
 {
 	long n = bpf_probe_read_user_str(s->path, PATH_BYTES, text);
-
-	return n > 1 && n <= PATH_BYTES && last_name(s, n - 1, name);
-}
-
-/* Suffix of a name already cut to INTEREST_NAME_BYTES. */
-static __always_inline void admit_user_name(struct admission *a, struct name_key *name)
-{
-	__u32 len = 0;
+	__u32 len = n - 1, tail;
+	struct name_key name;
 	__u64 suffix, *ops;
 
-	if (a->admitted)
+	if (a->admitted || n <= 1 || n > PATH_BYTES || !last_name(s, len, &name))
 		return;
-	admit_name(a, name);
+	admit_name(a, &name);
 	if (a->admitted || !(a->control->has_suffix & a->op))
 		return;
-	for (int i = 0; i < INTEREST_NAME_BYTES; i++) {
-		if (name->text[i])
-			len = i + 1;
-	}
-	suffix = suffix_of((unsigned char *)name->text, len);
+	tail = len > 8 ? len - 8 : 0;
+	suffix = suffix_of((unsigned char *)&s->path[tail & (PATH_BYTES - 1)], len - tail);
 	ops = suffix ? bpf_map_lookup_elem(&interest_suffix, &suffix) : NULL;
 	if (ops && *ops & a->op)
 		a->admitted = true;
@@ -165,7 +157,6 @@ static __noinline __u32 append_user_path(struct scratch *s, __u32 end, int dirfd
 static __noinline int observe_open_refused(int dirfd, const char *text, __u32 open_flags,
 					   __u16 flags, long result)
 {
-	struct name_key name;
 	struct admission a;
 	struct scratch *s;
 	struct file_open *e;
@@ -177,8 +168,7 @@ static __noinline int observe_open_refused(int dirfd, const char *text, __u32 op
 	if (!s)
 		return 0;
 	e = (void *)s->record;
-	if (user_path_name(s, text, &name))
-		admit_user_name(&a, &name);
+	admit_user_path(&a, s, text);
 	if (admit_end(&a)) {
 		fill_header(&e->header, current_task(), EVENT_FILE_OPEN, flags | a.flags);
 		e->header.tree = a.tree;
@@ -415,7 +405,6 @@ int BPF_PROG(fentry_chmod, struct path *path, unsigned short mode)
 
 static __noinline int observe_unlink_call(int dirfd, const char *text)
 {
-	struct name_key name;
 	struct admission a;
 	struct scratch *s;
 	struct file_unlink *e;
@@ -427,8 +416,7 @@ static __noinline int observe_unlink_call(int dirfd, const char *text)
 	if (!s)
 		return 0;
 	e = (void *)s->record;
-	if (user_path_name(s, text, &name))
-		admit_user_name(&a, &name);
+	admit_user_path(&a, s, text);
 	fill_header(&e->header, current_task(), EVENT_FILE_UNLINK,
 		    exit_flags() | EVENT_USER_MEMORY | a.flags);
 	e->header.tree = a.tree;
@@ -466,7 +454,6 @@ int BPF_PROG(exit_unlinkat, struct pt_regs *regs, long result)
 static __noinline int observe_rename_call(int old_dir, const char *old, int new_dir,
 					  const char *new)
 {
-	struct name_key name;
 	struct admission a;
 	struct scratch *s;
 	struct file_rename *e;
@@ -478,10 +465,8 @@ static __noinline int observe_rename_call(int old_dir, const char *old, int new_
 	if (!s)
 		return 0;
 	e = (void *)s->record;
-	if (user_path_name(s, old, &name))
-		admit_user_name(&a, &name);
-	if (user_path_name(s, new, &name))
-		admit_user_name(&a, &name);
+	admit_user_path(&a, s, old);
+	admit_user_path(&a, s, new);
 	fill_header(&e->header, current_task(), EVENT_FILE_RENAME,
 		    exit_flags() | EVENT_USER_MEMORY | a.flags);
 	e->header.tree = a.tree;
@@ -522,7 +507,6 @@ int BPF_PROG(exit_renameat, struct pt_regs *regs, long result)
 
 static __noinline int observe_chmod_call(int dirfd, const char *text, __u32 mode)
 {
-	struct name_key name;
 	struct admission a;
 	struct scratch *s;
 	struct file_chmod *e;
@@ -534,8 +518,7 @@ static __noinline int observe_chmod_call(int dirfd, const char *text, __u32 mode
 	if (!s)
 		return 0;
 	e = (void *)s->record;
-	if (user_path_name(s, text, &name))
-		admit_user_name(&a, &name);
+	admit_user_path(&a, s, text);
 	fill_header(&e->header, current_task(), EVENT_FILE_CHMOD,
 		    exit_flags() | EVENT_USER_MEMORY | a.flags);
 	e->header.tree = a.tree;

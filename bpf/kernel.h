@@ -99,6 +99,11 @@ typedef struct {
 	unsigned int val;
 } kgid_t;
 
+/* Two __u32 before 6.3, one __u64 since: a struct of the same eight bytes, read whole. */
+typedef struct {
+	__u64 bits;
+} kernel_cap_t;
+
 struct cred {
 	kuid_t uid;
 	kgid_t gid;
@@ -106,9 +111,8 @@ struct cred {
 	kgid_t sgid;
 	kuid_t euid;
 	kgid_t egid;
-	/* kernel_cap_t: two __u32 before 6.3, one __u64 since; the same eight bytes. */
-	__u64 cap_permitted;
-	__u64 cap_effective;
+	kernel_cap_t cap_permitted;
+	kernel_cap_t cap_effective;
 	struct user_namespace *user_ns;
 } CORE;
 

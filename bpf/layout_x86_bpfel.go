@@ -597,6 +597,8 @@ type LayoutScratch struct {
 	_      structs.HostLayout
 	Record [12288]int8
 	Path   [4352]int8
+	PathAt uint32
+	Pad    uint32
 }
 
 type LayoutTreeBucket struct {

@@ -77,18 +77,20 @@ static __noinline int observe_memory(struct region *r)
 	struct admission a;
 	struct memory_change *e;
 	struct scratch *s;
+	struct file *file;
 	struct path path;
 	__u32 end = sizeof(*e);
 
 	if (!r)
 		return 0;
+	file = r->file;
 	/* Nothing becomes executable that was not, and nothing executable becomes writable. */
 	if (!(r->after & PROT_EXEC) ||
 	    (!(r->before & MEMORY_BEFORE_UNKNOWN) && r->before & PROT_EXEC &&
 	     !(r->after & PROT_WRITE && !(r->before & PROT_WRITE))))
 		return 0;
-	if (r->kind == MEMORY_UNKNOWN && r->file)
-		r->kind = is_memfd(r->file) ? MEMORY_MEMFD : MEMORY_FILE;
+	if (r->kind == MEMORY_UNKNOWN && file)
+		r->kind = is_memfd(file) ? MEMORY_MEMFD : MEMORY_FILE;
 	if (!admit_begin(&a, r->event, region_ops(r)) || !admit_end(&a))
 		return 0;
 	if (!(a.flags & (EVENT_UNFILTERED | EVENT_SELF_TEST))) {
@@ -122,9 +124,9 @@ static __noinline int observe_memory(struct region *r)
 	e->map_flags = r->map_flags;
 	e->path.offset = end;
 	e->path.length = 0;
-	if (r->file) {
-		BPF_CORE_READ_INTO(&path, r->file, f_path);
-		read_file(path.dentry, BPF_CORE_READ(r->file, f_inode), &e->file);
+	if (file) {
+		BPF_CORE_READ_INTO(&path, file, f_path);
+		read_file(path.dentry, BPF_CORE_READ(file, f_inode), &e->file);
 		end = append_path(s, end, &path, &e->path);
 	} else {
 		__builtin_memset(&e->file, 0, sizeof(e->file));

@@ -18,31 +18,42 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* The largest address read: sockaddr_un is 110 bytes. */
 #define ADDRESS_BYTES 110
 
-/* Fills the remote end from the len bytes of a sockaddr in s->path; for AF_UNIX the
- * name is left at s->path + 2. Returns the length of that name. */
-static __always_inline __u32 parse_address(struct scratch *s, __u32 len, struct socket_address *to)
+/* Fills the remote end from the len bytes of a sockaddr in s->path. */
+static __always_inline void parse_address(struct scratch *s, __u32 len, struct socket_address *to)
 {
-	__u16 family = *(__u16 *)s->path;
-	__u32 n = 0;
-
-	to->family = family;
-	if (family == AF_INET && len >= 8) {
+	to->family = *(__u16 *)s->path;
+	if (to->family == AF_INET && len >= 8) {
 		to->port = bpf_ntohs(*(__u16 *)&s->path[2]);
 		__builtin_memcpy(to->address, &s->path[4], 4);
-	} else if (family == AF_INET6 && len >= 24) {
+	} else if (to->family == AF_INET6 && len >= 24) {
 		to->port = bpf_ntohs(*(__u16 *)&s->path[2]);
 		__builtin_memcpy(to->address, &s->path[8], 16);
-	} else if (family == AF_UNIX && len > 2) {
-		n = len - 2;
-		if (s->path[2] == 0) { /* abstract: every byte counts */
-			s->path[2] = '@';
-			return n;
-		}
-		for (__u32 i = 0; i < ADDRESS_BYTES - 2; i++) {
-			if (i < n && s->path[2 + i] == 0)
-				n = i;
-		}
 	}
+}
+
+/* Moves the name of a unix sockaddr of len bytes in s->path to the record at offset at
+ * and to the beginning of s->path, and returns its length. A name in the file system ends
+ * at its NUL; an abstract one begins with it, and every byte counts. */
+static __always_inline __u32 move_unix_name(struct scratch *s, __u32 len, __u32 at)
+{
+	__u32 n = len - 2;
+	long text;
+
+	opaque(n);
+	if (n > ADDRESS_BYTES - 2)
+		return 0;
+	s->path[(2 + n) & (NAME_BYTES - 1)] = 0;
+	if (s->path[2] == 0) {
+		s->path[2] = '@';
+		bpf_probe_read_kernel(&s->record[at], n, &s->path[2]);
+	} else {
+		text = bpf_probe_read_kernel_str(&s->record[at], ADDRESS_BYTES, &s->path[2]);
+		n = text > 0 && text <= ADDRESS_BYTES ? text - 1 : 0;
+	}
+	opaque(n);
+	if (n > ADDRESS_BYTES)
+		return 0;
+	bpf_probe_read_kernel(s->path, n, &s->record[at]);
 	return n;
 }
 
@@ -67,7 +78,7 @@ static __noinline int observe_connect(struct scratch *s, struct sock *sk, __u32 
 	fill_header(&e->header, current_task(), EVENT_NETWORK_CONNECT, flags | a.flags);
 	e->header.tree = a.tree;
 	read_socket_address(sk, &local, &remote);
-	n = parse_address(s, len, &remote);
+	parse_address(s, len, &remote);
 	e->local = local;
 	e->remote = remote;
 	e->result = result;
@@ -76,11 +87,7 @@ static __noinline int observe_connect(struct scratch *s, struct sock *sk, __u32 
 	e->path.offset = end;
 	e->path.length = 0;
 	if (family == AF_UNIX) {
-		opaque(n);
-		if (n > ADDRESS_BYTES)
-			n = 0;
-		bpf_probe_read_kernel(&s->record[sizeof(*e)], n, &s->path[2]);
-		bpf_probe_read_kernel(s->path, n, &s->record[sizeof(*e)]);
+		n = move_unix_name(s, len, sizeof(*e));
 		e->path.length = n;
 		end += n;
 		if (!a.admitted && last_name(s, n, &name))

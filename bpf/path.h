@@ -13,6 +13,10 @@
 /*
  * Writes the path to the end of s->path and returns where it begins; PATH_BYTES for
  * none. *truncated is set when its front did not fit.
+ *
+ * Where the path begins so far is kept in s and not in a variable: the verifier follows
+ * a variable's range through all 64 steps and both kinds of step, some 2,000 states; of
+ * memory it knows nothing, so that all states of a step are one.
  */
 static __noinline __u32 walk_path(struct scratch *s, struct path *path, bool *truncated)
 {
@@ -20,15 +24,17 @@ static __noinline __u32 walk_path(struct scratch *s, struct path *path, bool *tr
 	struct vfsmount *vfs = BPF_CORE_READ(path, mnt);
 	struct mount *mount = (void *)vfs - bpf_core_field_offset(struct mount, mnt);
 	struct dentry *root = BPF_CORE_READ(vfs, mnt_root);
-	__u32 at = PATH_BYTES;
+	volatile __u32 *begin;
 	bool whole = false;
 
 	if (!s || !truncated)
 		return PATH_BYTES;
+	begin = &s->path_at;
+	*begin = PATH_BYTES;
 	for (int i = 0; i < PATH_DEPTH; i++) {
 		struct dentry *up = BPF_CORE_READ(dentry, d_parent);
 		const unsigned char *name;
-		__u32 len;
+		__u32 len, at;
 
 		if (dentry == root) {
 			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
@@ -43,29 +49,31 @@ static __noinline __u32 walk_path(struct scratch *s, struct path *path, bool *tr
 			continue;
 		}
 		name = BPF_CORE_READ(dentry, d_name.name);
-		len = BPF_CORE_READ(dentry, d_name.len) & 255;
+		len = BPF_CORE_READ(dentry, d_name.len) & (NAME_BYTES - 1);
 		opaque(len);
-		len &= 255;
+		len &= NAME_BYTES - 1;
+		at = *begin;
 		if (at < len + 1)
 			break;
 		if (dentry == up) { /* has no place in a tree: memfd:x, pipe:[1], a disconnected file */
-			at -= len;
-			bpf_probe_read_kernel(&s->path[at & (PATH_BYTES - 1)], len, name);
+			*begin = at - len;
+			bpf_probe_read_kernel(&s->path[(at - len) & (PATH_BYTES - 1)], len, name);
 			whole = true;
 			break;
 		}
+		bpf_probe_read_kernel(&s->path[(at - len) & (PATH_BYTES - 1)], len, name);
 		at -= len + 1;
-		bpf_probe_read_kernel(&s->path[(at + 1) & (PATH_BYTES - 1)], len, name);
 		s->path[at & (PATH_BYTES - 1)] = '/';
+		*begin = at;
 		dentry = up;
 	}
-	if (whole && at == PATH_BYTES) {
-		at = PATH_BYTES - 1;
-		s->path[at] = '/';
+	if (whole && *begin == PATH_BYTES) {
+		*begin = PATH_BYTES - 1;
+		s->path[PATH_BYTES - 1] = '/';
 	}
 	if (!whole)
 		*truncated = true;
-	return at;
+	return *begin;
 }
 
 /* Appends the path to the record at offset end and returns the new end. */
@@ -119,23 +127,26 @@ static __always_inline void read_name(struct dentry *dentry, struct name_key *ke
 	bpf_probe_read_kernel(key->text, len, name);
 }
 
-/* The last name of the len bytes of text in s->path, cut to the size of the key. */
+/* The last name of the len bytes of text in s->path, cut to the size of the key. Where it
+ * begins goes through memory for the verifier's sake, as in walk_path. */
 static __always_inline bool last_name(struct scratch *s, __u32 len, struct name_key *name)
 {
-	__u32 from = 0;
+	volatile __u32 *begin = &s->path_at;
+	__u32 from;
 
 	__builtin_memset(name, 0, sizeof(*name));
+	*begin = len > INTEREST_NAME_BYTES ? len - INTEREST_NAME_BYTES : 0;
 	for (int i = 0; i < INTEREST_NAME_BYTES + 1; i++) {
 		__u32 at = len - 1 - i;
 
 		if (i >= len)
 			break;
 		if (s->path[at & (PATH_BYTES - 1)] == '/') {
-			from = at + 1;
+			*begin = at + 1;
 			break;
 		}
-		from = at;
 	}
+	from = *begin;
 	len -= from;
 	if (len > INTEREST_NAME_BYTES)
 		len = INTEREST_NAME_BYTES;

@@ -93,8 +93,8 @@ static __always_inline __u32 fill_image(struct scratch *s, struct task_struct *t
 	read_stdio(task, 0, &e->stdio[0]);
 	read_stdio(task, 1, &e->stdio[1]);
 	read_stdio(task, 2, &e->stdio[2]);
-	e->cap_effective = BPF_CORE_READ(cred, cap_effective);
-	e->cap_permitted = BPF_CORE_READ(cred, cap_permitted);
+	bpf_core_read(&e->cap_effective, sizeof(e->cap_effective), &cred->cap_effective);
+	bpf_core_read(&e->cap_permitted, sizeof(e->cap_permitted), &cred->cap_permitted);
 	e->uid = BPF_CORE_READ(cred, uid.val);
 	e->gid = BPF_CORE_READ(cred, gid.val);
 	e->euid = BPF_CORE_READ(cred, euid.val);
@@ -315,11 +315,13 @@ int BPF_PROG(exit_namespace, struct pt_regs *regs, long result)
 	return observe_namespace(NULL, BPF_CORE_READ(current_task(), nsproxy), EVENT_RESULT, 0);
 }
 
+#define KTHREADD 2
+
 SEC("iter/task")
 int process_seed(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct seq_file *seq = BPF_CORE_READ(ctx, meta, seq);
+	struct seq_file *seq = ctx->meta->seq;
 	struct ledger_row *book = ledger_of(EVENT_PROCESS_SEED);
 	struct run_control *control = control_now();
 	struct process_exec *e;
@@ -331,10 +333,11 @@ int process_seed(struct bpf_iter__task *ctx)
 	/* The iterator runs in the agent: so it is told its own number, as the host counts. */
 	if (control && !control->agent_tgid)
 		control->agent_tgid = bpf_get_current_pid_tgid() >> 32;
-	if (!task || !book || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid) ||
-	    BPF_CORE_READ(task, flags) & PF_KTHREAD)
+	if (!task || !book || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
-	count(book->seen);
+	/* Of the kernel's own threads only kthreadd: the ancestor of its helper programs. */
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD && BPF_CORE_READ(task, pid) != KTHREADD)
+		return 0;
 	s = scratch_get(book);
 	if (!s)
 		return 0;
@@ -353,10 +356,9 @@ int process_seed(struct bpf_iter__task *ctx)
 	BPF_CORE_READ_INTO(&path, task, fs, pwd);
 	end = append_path(s, end, &path, &e->cwd);
 	e->header.size = end;
+	/* A record that does not fit any more is asked for again in the next read. */
 	if (end <= SCRATCH_BYTES && bpf_seq_write(seq, s->record, end) == 0)
 		count(book->emitted);
-	else
-		count(book->dropped_ring);
 	scratch_put();
 	return 0;
 }

@@ -1,0 +1,80 @@
+package process
+
+import (
+	"strings"
+	"time"
+
+	"github.com/seawall-security/seawall/internal/event"
+)
+
+// runtimeLevels is how far above its entry a runtime is looked for: with runc the
+// entering process was made by runc's second stage, that by its first, that by
+// runc, and runc by the shim.
+const runtimeLevels = 4
+
+// enter begins a session at s if the process came into a container through its
+// runtime. The kernel saw it come from another cgroup; that alone is no entry: a
+// service manager inside a container moves its services too, and so does a host
+// process that joins a container by hand. An entry also needs a cgroup that claims
+// to be a container, other than the one the process's session is in already, and a
+// runtime near above: by creation (parent) or by the kernel's word.
+func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at time.Time) {
+	container, ok := "", false
+	if t.opt.Candidate != nil {
+		container, ok = t.opt.Candidate(s.CgroupID)
+	}
+	switch {
+	case !ok:
+		t.count.entriesWithoutContainer.Add(1)
+		return
+	case s.Session != nil && s.Session.ContainerID == container:
+		return
+	case !runtimeNear(parent) && (kernelParent == nil || !runtimeNear(kernelParent.now)):
+		t.count.entriesWithoutRuntime.Add(1)
+		return
+	}
+	s.Session = &event.Session{
+		ID:          event.SessionID(t.opt.BootID, s.Key),
+		Root:        s.Key,
+		RootID:      s.ID,
+		Time:        at,
+		ContainerID: container,
+		Args:        s.Args,
+		ArgsCut:     s.ArgsCut,
+		TTY:         s.TTY,
+		Init:        init,
+	}
+	t.count.sessions.Add(1)
+}
+
+// inherited is the session of a process that was not seen starting: its parent's,
+// if it is in the same cgroup. A parent that is the first of its pid namespace may
+// merely have adopted it, from any session: then none is claimed.
+func inherited(parent *snapshot, cgroupID uint64) *event.Session {
+	if parent == nil || parent.CgroupID != cgroupID || parent.NSPID == 1 {
+		return nil
+	}
+	return parent.Session
+}
+
+func runtimeNear(s *snapshot) bool {
+	for level := 0; s != nil && level < runtimeLevels; level++ {
+		name := s.Name
+		if s.Unknown {
+			name, _, _ = strings.Cut(s.Comm, ":") // runc:[1:CHILD]
+		}
+		if isRuntime(name) {
+			return true
+		}
+		s = s.parent
+	}
+	return false
+}
+
+func isRuntime(name string) bool {
+	switch name {
+	case "runc", "crun", "conmon":
+		return true
+	}
+	return strings.HasPrefix(name, "containerd-shim") || strings.HasPrefix(name, "docker-containerd-shim")
+}
