@@ -1,0 +1,25 @@
+package obs
+
+// Keys of log fields. One thing has one name in every package's lines, the
+// same as in events and metrics where it occurs there too.
+const (
+	FieldAddress     = "address"
+	FieldCgroup      = "cgroup"
+	FieldCondition   = "condition"
+	FieldContainerID = "container_id"
+	FieldCount       = "count"
+	FieldHook        = "hook"
+	FieldImage       = "image"
+	FieldKernel      = "kernel"
+	FieldKind        = "kind"
+	FieldNode        = "node"
+	FieldPath        = "path"
+	FieldReason      = "reason"
+	FieldRule        = "rule"
+	FieldRules       = "rules"
+	FieldRung        = "rung"
+	FieldSignal      = "signal"
+	FieldSocket      = "socket"
+	FieldStage       = "stage"
+	FieldVersion     = "version"
+)
