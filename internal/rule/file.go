@@ -1,0 +1,313 @@
+package rule
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/seawall-security/seawall/internal/event"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+// Bounds of a rule file, far above what people write: a bundle may come from afar.
+const (
+	maxFileBytes = 1 << 20
+	maxRules     = 1024 // of all files
+	maxListWords = 1 << 16
+)
+
+// Source is one rule file.
+type Source struct {
+	Name string
+	Data []byte
+}
+
+// ReadFS reads all files of fsys that end in .yaml, in the order of their paths.
+func ReadFS(fsys fs.FS) ([]Source, error) {
+	var sources []Source
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" {
+			return err
+		}
+		data, err := fs.ReadFile(fsys, name)
+		sources = append(sources, Source{Name: name, Data: data})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read rule files: %w", err)
+	}
+	return sources, nil
+}
+
+// file is a rule file as written.
+type file struct {
+	name  string
+	lines []string
+	lists []listSpec
+	marks []markSpec
+	rules []ruleSpec
+}
+
+type listSpec struct {
+	name  string
+	node  *yaml.Node
+	words []string
+}
+
+type markSpec struct {
+	tree event.Tree
+	list string
+	node *yaml.Node
+}
+
+type ruleSpec struct {
+	node *yaml.Node
+	// label names the rule in problems: its id, or its ordinal.
+	label      string
+	id         string
+	rule       Rule
+	kinds      []event.Kind
+	condition  text
+	summary    text
+	exceptions []exceptionSpec
+	evidence   []evidenceSpec
+}
+
+type exceptionSpec struct {
+	Exception
+	node      *yaml.Node
+	condition text
+}
+
+type evidenceSpec struct {
+	name string
+	expr text
+}
+
+// reader reads one file; what is wrong goes to problems and the rest is read on.
+type reader struct {
+	file     *file
+	label    string
+	problems *Problems
+}
+
+// parseFile reads the YAML of one file without looking into its CEL.
+func parseFile(source Source, problems *Problems) *file {
+	f := &file{name: source.Name}
+	p := &reader{file: f, problems: problems}
+	if len(source.Data) > maxFileBytes {
+		p.report(nil, "file has %d bytes, more than %d", len(source.Data), maxFileBytes)
+		return f
+	}
+	f.lines = splitLines(string(source.Data))
+	decoder := yaml.NewDecoder(bytes.NewReader(source.Data))
+	var document yaml.Node
+	if err := decoder.Decode(&document); err != nil {
+		if errors.Is(err, io.EOF) {
+			p.report(nil, "file is empty")
+		} else {
+			p.report(nil, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		}
+		return f
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		p.report(nil, "file has more than one document")
+	}
+	if len(document.Content) != 1 {
+		p.report(nil, "file is empty")
+		return f
+	}
+	p.mapping(document.Content[0], "the file", keys{
+		"lists": p.lists,
+		"marks": p.marks,
+		"rules": func(n *yaml.Node) {
+			p.sequence(n, "rules", func(i int, n *yaml.Node) { p.rule(i, n) })
+		},
+	})
+	return f
+}
+
+func (p *reader) report(n *yaml.Node, format string, args ...any) {
+	problem := Problem{File: p.file.name, Rule: p.label, Message: fmt.Sprintf(format, args...)}
+	if n != nil {
+		// What is missing at the end of a file counts as the line after it.
+		problem.Line, problem.Column = min(n.Line, max(len(p.file.lines), 1)), n.Column
+	}
+	*p.problems = append(*p.problems, problem)
+}
+
+func (p *reader) lists(n *yaml.Node) {
+	p.pairs(n, "lists", func(key, value *yaml.Node) {
+		list := listSpec{name: key.Value, node: key, words: p.words(value, "list "+key.Value)}
+		if !isName(list.name, '_') {
+			p.report(key, "list name %q is not lower case letters, digits and underscores", key.Value)
+			return
+		}
+		if len(list.words) > maxListWords {
+			p.report(value, "list %s has %d words, more than %d", list.name, len(list.words), maxListWords)
+			return
+		}
+		p.file.lists = append(p.file.lists, list)
+	})
+}
+
+// marks reads which executables mark their tree; the reasons a file may give
+// are those the kernel marks by name.
+func (p *reader) marks(n *yaml.Node) {
+	reasons := map[string]event.Tree{"web-server": event.TreeWebServer, "download": event.TreeDownload, "web": event.TreeWeb}
+	p.pairs(n, "marks", func(key, value *yaml.Node) {
+		reason, ok := reasons[key.Value]
+		if !ok {
+			p.report(key, "mark %q is not one of web-server, web, download", key.Value)
+			return
+		}
+		p.file.marks = append(p.file.marks, markSpec{tree: reason, list: p.scalar(value, "mark"), node: value})
+	})
+}
+
+func (p *reader) rule(index int, n *yaml.Node) {
+	spec := ruleSpec{node: n, label: fmt.Sprintf("#%d", index+1)}
+	if id := lookup(n, "id"); id != nil && id.Kind == yaml.ScalarNode && id.Value != "" {
+		spec.label = id.Value
+	}
+	p.label = spec.label
+	defer func() { p.label = "" }()
+
+	r := &spec.rule
+	p.mapping(n, "a rule", keys{
+		"id":          func(n *yaml.Node) { r.ID = p.scalar(n, "id") },
+		"catalogue":   func(n *yaml.Node) { r.Catalogue = p.words(n, "catalogue") },
+		"title":       func(n *yaml.Node) { r.Title = p.scalar(n, "title") },
+		"description": func(n *yaml.Node) { r.Description = strings.TrimSpace(p.scalar(n, "description")) },
+		"severity":    func(n *yaml.Node) { r.Severity = p.severity(n) },
+		"attack": func(n *yaml.Node) {
+			p.mapping(n, "attack", keys{
+				"tactics":    func(n *yaml.Node) { r.Tactics = p.words(n, "tactics") },
+				"techniques": func(n *yaml.Node) { r.Techniques = p.words(n, "techniques") },
+			})
+		},
+		"kinds":      func(n *yaml.Node) { spec.kinds = p.kinds(n) },
+		"scope":      func(n *yaml.Node) { r.Scope = p.scope(n) },
+		"condition":  func(n *yaml.Node) { spec.condition = p.text(n, "condition") },
+		"exceptions": func(n *yaml.Node) { p.sequence(n, "exceptions", func(_ int, n *yaml.Node) { p.exception(n, &spec) }) },
+		"evidence": func(n *yaml.Node) {
+			p.pairs(n, "evidence", func(key, value *yaml.Node) {
+				spec.evidence = append(spec.evidence, evidenceSpec{key.Value, p.text(value, "evidence "+key.Value)})
+			})
+		},
+		"summary":   func(n *yaml.Node) { spec.summary = p.text(n, "summary") },
+		"expensive": func(n *yaml.Node) { r.Expensive = p.boolean(n, "expensive") },
+		"tags":      func(n *yaml.Node) { r.Tags = p.words(n, "tags") },
+		"recordings": func(n *yaml.Node) {
+			p.mapping(n, "recordings", keys{
+				"positive": func(n *yaml.Node) { r.Recordings.Positive = p.words(n, "positive") },
+				"negative": func(n *yaml.Node) { r.Recordings.Negative = p.words(n, "negative") },
+			})
+		},
+	})
+	p.require(n, map[string]bool{
+		"id": isName(r.ID, '-'), "title": r.Title != "", "severity": r.Severity != 0, "kinds": len(spec.kinds) > 0,
+		"condition": spec.condition.value != "", "summary": spec.summary.value != "",
+	})
+	if len(r.Catalogue) == 0 {
+		r.Catalogue = []string{r.ID}
+	}
+	if r.Scope == "" {
+		r.Scope = ScopeAny
+	}
+	spec.id = r.ID
+	p.file.rules = append(p.file.rules, spec)
+}
+
+// require reports the keys that are missing or, said earlier, not usable.
+func (p *reader) require(n *yaml.Node, present map[string]bool) {
+	for _, key := range []string{"id", "title", "severity", "kinds", "condition", "summary", "name", "author", "reason", "expires"} {
+		if ok, wanted := present[key]; wanted && !ok {
+			at := lookup(n, key)
+			if at == nil {
+				at = n
+			}
+			p.report(at, "%s is missing or not usable", key)
+		}
+	}
+}
+
+func (p *reader) exception(n *yaml.Node, spec *ruleSpec) {
+	e := exceptionSpec{node: n}
+	p.mapping(n, "an exception", keys{
+		"name":      func(n *yaml.Node) { e.Name = p.scalar(n, "name") },
+		"condition": func(n *yaml.Node) { e.condition = p.text(n, "condition") },
+		"author":    func(n *yaml.Node) { e.Author = p.scalar(n, "author") },
+		"reason":    func(n *yaml.Node) { e.Reason = p.scalar(n, "reason") },
+		"expires": func(n *yaml.Node) {
+			day, err := time.Parse(time.DateOnly, p.scalar(n, "expires"))
+			if err != nil {
+				p.report(n, "expires %q is not a day such as 2027-03-31", n.Value)
+				return
+			}
+			e.Expires = day
+		},
+	})
+	p.require(n, map[string]bool{
+		"name": e.Name != "", "condition": e.condition.value != "", "author": e.Author != "", "reason": e.Reason != "",
+		"expires": !e.Expires.IsZero(),
+	})
+	spec.exceptions = append(spec.exceptions, e)
+}
+
+func (p *reader) severity(n *yaml.Node) sensorv1.Severity {
+	names := []string{"info", "low", "medium", "high", "critical"}
+	i := slices.Index(names, p.scalar(n, "severity"))
+	if i < 0 {
+		p.report(n, "severity %q is not one of %s", n.Value, strings.Join(names, ", "))
+	}
+	return sensorv1.Severity(i + 1)
+}
+
+func (p *reader) scope(n *yaml.Node) Scope {
+	scope := Scope(p.scalar(n, "scope"))
+	switch scope {
+	case ScopeContainer, ScopeHost, ScopeAny:
+	default:
+		p.report(n, "scope %q is not one of container, host, any", n.Value)
+	}
+	return scope
+}
+
+func (p *reader) kinds(n *yaml.Node) []event.Kind {
+	var kinds []event.Kind
+	p.sequence(n, "kinds", func(_ int, n *yaml.Node) {
+		kind, ok := event.ParseKind(p.scalar(n, "kind"))
+		switch {
+		case !ok:
+			p.report(n, "%q is no kind of event", n.Value)
+		case slices.Contains(kinds, kind):
+			p.report(n, "kind %s is given twice", kind)
+		default:
+			kinds = append(kinds, kind)
+		}
+	})
+	return kinds
+}
+
+// isName reports whether s is lower case letters and digits in words joined by
+// the separator, and begins with a letter.
+func isName(s string, separator byte) bool {
+	if s == "" || len(s) > 128 || s[0] < 'a' || s[0] > 'z' || s[len(s)-1] == separator {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != separator {
+			return false
+		}
+	}
+	return true
+}

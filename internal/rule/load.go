@@ -1,0 +1,248 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+
+	"github.com/seawall-security/seawall/internal/event"
+)
+
+// Load makes a set of the rules of all sources, whose lists share one namespace.
+// Exceptions that have expired at now are inert. The error is of type [Problems]
+// and has everything that is wrong, not only the first.
+func Load(sources []Source, now time.Time) (*Set, error) {
+	set, problems := load(sources, now)
+	if errs, _ := problems.split(); len(errs) > 0 {
+		return nil, errs
+	}
+	return set, nil
+}
+
+// loader turns rule files into rules.
+type loader struct {
+	language *language
+	compiler compiler
+	now      time.Time
+	problems Problems
+	guards   map[*Rule]map[event.Kind]bound
+}
+
+func load(sources []Source, now time.Time) (*Set, Problems) {
+	l := loader{now: now, guards: make(map[*Rule]map[event.Kind]bound)}
+	var files []*file
+	for _, source := range sources {
+		files = append(files, parseFile(source, &l.problems))
+	}
+	lists := l.lists(files)
+	language, err := newLanguage(lists)
+	if err != nil {
+		l.problems = append(l.problems, Problem{Message: err.Error()})
+		return nil, l.problems
+	}
+	l.language = language
+	l.compiler = compiler{schema: newSchema(), lists: lists}
+
+	interest := Interest{Marks: l.marks(files, lists)}
+	var rules []*Rule
+	seen := make(map[string]*file)
+	for _, f := range files {
+		for i := range f.rules {
+			spec := &f.rules[i]
+			if other, ok := seen[spec.id]; ok && spec.id != "" {
+				l.report(f, spec.label, spec.node.Line, spec.node.Column, "another rule in %s has this id", other.name)
+			}
+			seen[spec.id] = f
+			if len(rules) == maxRules {
+				l.report(f, spec.label, spec.node.Line, spec.node.Column, "more than %d rules", maxRules)
+				return nil, l.problems
+			}
+			rule := l.rule(f, spec)
+			interest.merge(rule.Interest)
+			rules = append(rules, rule)
+		}
+	}
+	return newSet(rules, interest, l.guards), l.problems
+}
+
+func (l *loader) report(f *file, rule string, line, column int, format string, args ...any) *Problem {
+	l.problems = append(l.problems, Problem{
+		File: f.name, Rule: rule, Line: line, Column: column, Message: fmt.Sprintf(format, args...),
+	})
+	return &l.problems[len(l.problems)-1]
+}
+
+// lists gathers the named lists of all files.
+func (l *loader) lists(files []*file) map[string][]string {
+	all := make(map[string][]string)
+	fields := eventDescriptor().Fields()
+	for _, f := range files {
+		for _, list := range f.lists {
+			taken := list.name == eventVariable || isReserved(list.name)
+			for i := range fields.Len() {
+				taken = taken || string(fields.Get(i).Name()) == list.name
+			}
+			if taken {
+				l.report(f, "", list.node.Line, list.node.Column, "the name %s is taken by the language", list.name)
+				continue
+			}
+			if _, ok := all[list.name]; ok {
+				l.report(f, "", list.node.Line, list.node.Column, "list %s is given twice", list.name)
+				continue
+			}
+			all[list.name] = list.words
+		}
+	}
+	return all
+}
+
+// isReserved reports whether CEL keeps the word to itself or names a type by it.
+func isReserved(word string) bool {
+	return slices.Contains(strings.Fields(`as break const continue else false for function if import in let loop namespace
+		null package return true var void while bool bytes double dyn duration int list map null_type string timestamp type uint
+		google seawall`), word)
+}
+
+func (l *loader) marks(files []*file, lists map[string][]string) map[string]event.Tree {
+	marks := make(map[string]event.Tree)
+	for _, f := range files {
+		for _, mark := range f.marks {
+			words, ok := lists[mark.list]
+			if !ok {
+				l.report(f, "", mark.node.Line, mark.node.Column, "there is no list %s", mark.list)
+			}
+			for _, word := range words {
+				marks[word] |= mark.tree
+			}
+		}
+	}
+	return marks
+}
+
+func (l *loader) rule(f *file, spec *ruleSpec) *Rule {
+	r := spec.rule
+	r.File, r.Kinds, r.language = f.name, spec.kinds, l.language
+	if checked := l.check(f, spec, spec.condition, cel.BoolType); checked != nil {
+		r.condition = l.lower(f, spec, spec.condition, checked)
+		r.Interest = l.compiler.derive(checked, r.Kinds)
+		l.guards[&r] = make(map[event.Kind]bound, len(r.Kinds))
+		for _, kind := range r.Kinds {
+			guard := l.compiler.guard(checked, kind)
+			if guard.isNever() {
+				line, column := spec.condition.position(0)
+				l.report(f, spec.label, line, column, "the condition is false for every event of kind %s", kind).Warning = true
+			}
+			l.guards[&r][kind] = guard
+		}
+		l.cost(f, spec, &r)
+	}
+	for i := range spec.exceptions {
+		e := &spec.exceptions[i]
+		checked := l.check(f, spec, e.condition, cel.BoolType)
+		if checked == nil {
+			continue
+		}
+		code := l.lower(f, spec, e.condition, checked)
+		if l.now.Before(e.Expires) {
+			e.Exception.condition = code
+		} else {
+			l.report(f, spec.label, e.node.Line, e.node.Column, "exception %q expired on %s", e.Name, e.Expires.Format(time.DateOnly)).Warning = true
+		}
+		r.Exceptions = append(r.Exceptions, e.Exception)
+	}
+	if l.check(f, spec, spec.summary, cel.StringType) != nil {
+		r.summary = l.program(f, spec, spec.summary)
+	}
+	for _, e := range spec.evidence {
+		if l.check(f, spec, e.expr, cel.StringType) != nil {
+			r.evidence = append(r.evidence, evidence{e.name, l.program(f, spec, e.expr)})
+		}
+	}
+	return &r
+}
+
+// cost holds the author to what the rule costs: a bound that the condition
+// lacks has to be wanted.
+func (l *loader) cost(f *file, spec *ruleSpec, r *Rule) {
+	open := r.Interest.Any &^ opsCheap
+	line, column := spec.condition.position(0)
+	switch {
+	case open != 0 && !r.Expensive:
+		l.report(f, spec.label, line, column,
+			"the condition does not bound which events it needs (%s): %s; bound them by name, suffix, prefix or port, or say expensive: true",
+			open, anyCost(open))
+	case open == 0 && r.Expensive:
+		l.report(f, spec.label, line, column, "says expensive: true but is not").Warning = true
+	}
+}
+
+// check parses and type-checks an expression; nil: it has problems, reported.
+func (l *loader) check(f *file, spec *ruleSpec, t text, want *cel.Type) *ast.AST {
+	if t.value == "" {
+		return nil // reported as missing
+	}
+	checked, issues := l.language.env.Compile(t.value)
+	if issues.Err() != nil {
+		for _, problem := range issues.Errors() {
+			line, column := t.position(offset(t.value, problem.Location.Line(), problem.Location.Column()))
+			l.report(f, spec.label, line, column, "%s", problem.Message)
+		}
+		return nil
+	}
+	if !checked.OutputType().IsExactType(want) {
+		line, column := t.position(0)
+		l.report(f, spec.label, line, column, "expression is of type %s, not %s", checked.OutputType(), want)
+		return nil
+	}
+	return checked.NativeRep()
+}
+
+func (l *loader) lower(f *file, spec *ruleSpec, t text, checked *ast.AST) boolCode {
+	code, err := l.compiler.condition(checked)
+	if err != nil {
+		at := 0
+		var refused *unsupported
+		if errors.As(err, &refused) {
+			start := checked.SourceInfo().GetStartLocation(refused.id)
+			at = offset(t.value, start.Line(), start.Column())
+		}
+		line, column := t.position(at)
+		l.report(f, spec.label, line, column, "%v", err)
+	}
+	return code
+}
+
+// program prepares an expression for cel-go's interpreter, which only runs for
+// detections.
+func (l *loader) program(f *file, spec *ruleSpec, t text) cel.Program {
+	checked, issues := l.language.env.Compile(t.value)
+	err := issues.Err()
+	if err == nil {
+		var program cel.Program
+		if program, err = l.language.env.Program(checked, cel.CostLimit(maxEvaluationCost)); err == nil {
+			return program
+		}
+	}
+	line, column := t.position(0)
+	l.report(f, spec.label, line, column, "%v", err)
+	return nil
+}
+
+// offset finds the byte of an expression that cel-go calls by line, from 1, and
+// column in runes, from 0.
+func offset(expression string, line, column int) int {
+	at := 0
+	for ; line > 1; line-- {
+		end := strings.IndexByte(expression[at:], '\n')
+		if end < 0 {
+			return len(expression)
+		}
+		at += end + 1
+	}
+	return at + skipRunes(expression[at:], column)
+}

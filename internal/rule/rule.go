@@ -1,0 +1,82 @@
+// Package rule is the language of Seawall's detections: YAML files whose
+// conditions are CEL over the event schema.
+//
+// [Load] type-checks every expression against seawall.sensor.v1.Event and lowers
+// each condition to closures over the hot structs of internal/event. A [Set] is
+// immutable and may be shared; a [Matcher] evaluates a Set for one goroutine and
+// allocates nothing. Text is compared as the kernel gave it: conditions see raw
+// bytes where the wire form of an event escapes them.
+//
+// From the same expressions the package derives an [Interest]: what the kernel
+// must admit so that no rule misses an event it would match.
+package rule
+
+import (
+	"time"
+
+	"cel.dev/cel-go/cel"
+
+	"github.com/seawall-security/seawall/internal/event"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+// Scope says whose processes a rule is about.
+type Scope string
+
+// Scopes. An event belongs to the host if it has no container.
+const (
+	ScopeAny       Scope = "any"
+	ScopeContainer Scope = "container"
+	ScopeHost      Scope = "host"
+)
+
+// Rule is a loaded rule. It never changes.
+type Rule struct {
+	ID string
+	// Catalogue are the entries of the detection catalogue that the rule answers.
+	Catalogue   []string
+	Title       string
+	Description string
+	Severity    sensorv1.Severity
+	Tactics     []string // MITRE ATT&CK
+	Techniques  []string
+	Kinds       []event.Kind
+	Scope       Scope
+	Exceptions  []Exception
+	// Expensive is the author's consent to an unbounded interest.
+	Expensive  bool
+	Tags       []string
+	Recordings Recordings
+	// File is where the rule comes from.
+	File string
+	// Interest is what the rule alone asks the kernel for; it has no marks.
+	Interest Interest
+
+	condition boolCode
+	summary   cel.Program
+	evidence  []evidence
+	language  *language
+}
+
+// Recordings are paths of recorded events: Positive ones must match, Negative
+// ones look alike and must not.
+type Recordings struct {
+	Positive []string
+	Negative []string
+}
+
+// Exception is a case in which a rule's match is no detection.
+type Exception struct {
+	Name    string
+	Author  string
+	Reason  string
+	Expires time.Time // the first day, in UTC, on which it is inert
+
+	condition boolCode // nil: expired
+}
+
+// evidence is one named fact of a detection.
+type evidence struct {
+	name    string
+	program cel.Program
+}
