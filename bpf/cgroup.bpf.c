@@ -18,7 +18,7 @@ static __always_inline int observe_cgroup(struct cgroup *cgroup, const char *pat
 	struct task_struct *task = current_task();
 	struct cgroup_change *e;
 	struct scratch *s;
-	__u32 end = sizeof(*e);
+	__u32 end = sizeof(*e), length;
 	__u64 id;
 	long n;
 
@@ -42,9 +42,11 @@ static __always_inline int observe_cgroup(struct cgroup *cgroup, const char *pat
 	e->path.offset = end;
 	e->path.length = 0;
 	n = bpf_probe_read_kernel_str(&s->record[sizeof(*e)], PATH_BYTES, path);
-	if (n > 1 && n <= PATH_BYTES) {
-		e->path.length = n - 1;
-		end += n - 1;
+	length = n - 1;
+	opaque(length); /* 6.1 does not carry the bound of n over the subtraction */
+	if (n > 1 && length < PATH_BYTES) {
+		e->path.length = length;
+		end += length;
 	}
 	send_scratch(book, s, end, RING_DECISIVE);
 	return 0;

@@ -148,6 +148,10 @@ func (t *Table) exit(ev *event.Event) {
 func (t *Table) namespace(ev *event.Event, n *event.Namespace) {
 	n.Host = t.opt.HostNamespaces
 	e := t.actor(ev)
+	if n.Before.Mount == 0 {
+		// At a call's exit the kernel has forgotten them.
+		n.Before = e.now.Namespaces
+	}
 	failed := ev.Flags.Has(event.HasResult) && ev.Result < 0
 	// A snapshot speaks of the leader; another thread's move (as network plugins do
 	// for a moment) is in the event only.

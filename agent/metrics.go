@@ -1,0 +1,139 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seawall-security/seawall/agent/container"
+	"github.com/seawall-security/seawall/agent/output"
+	"github.com/seawall-security/seawall/agent/pipeline"
+	"github.com/seawall-security/seawall/agent/probe"
+	"github.com/seawall-security/seawall/agent/process"
+)
+
+// collector shows the ledger and the state of the stages at scrape time. Known label
+// sets begin at zero: a series that is missing says that the agent is too old for it.
+type collector struct {
+	sensor     *probe.Sensor
+	stages     *pipeline.Pipeline
+	processes  *process.Table
+	containers *container.Table
+	names      *container.Containerd
+	printer    *output.Printer
+
+	seen, filtered, emitted, droppedInKernel, missing, missed      *prometheus.Desc
+	read, delivered, selfTest, penned, refused, detections         *prometheus.Desc
+	penOverflows, penNameless, printed, notPrinted                 *prometheus.Desc
+	hook, connected, containerCount, containersTotal, processCount *prometheus.Desc
+}
+
+func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Table,
+	containers *container.Table, names *container.Containerd, printer *output.Printer) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("seawall_agent_"+name, help, labels, nil)
+	}
+	return &collector{
+		sensor: sensor, stages: stages, processes: processes, containers: containers, names: names, printer: printer,
+
+		seen:            desc("kernel_events_seen_total", "Events that reached a hook: filtered + emitted + dropped.", "kind"),
+		filtered:        desc("kernel_events_filtered_total", "Events refused in the kernel.", "kind", "reason"),
+		emitted:         desc("kernel_events_emitted_total", "Events written to a ring.", "kind"),
+		droppedInKernel: desc("kernel_events_dropped_total", "Events lost in the kernel.", "kind", "reason"),
+		missing:         desc("ring_records_missing_total", "Sequence numbers passed over: equals the ring's drops once it is read empty.", "ring"),
+		missed:          desc("program_runs_missed_total", "Runs the kernel skipped because the program was running on that CPU already.", "program"),
+
+		read:         desc("events_read_total", "Records decoded: self-test + delivered + penned.", "kind"),
+		selfTest:     desc("events_self_test_total", "Records that the agent provoked to prove its hooks.", "kind"),
+		delivered:    desc("events_delivered_total", "Events that went through the rules.", "kind"),
+		penned:       desc("events_penned", "Events that wait for their container's name.", "kind"),
+		refused:      desc("records_refused_total", "Records that did not decode.", "reason"),
+		detections:   desc("detections_total", "Hits of rules."),
+		penOverflows: desc("pen_overflows_total", "Times a full pen let its oldest container go."),
+		penNameless:  desc("pen_nameless_total", "Times a container's events went on without a runtime's word."),
+		printed:      desc("records_printed_total", "Records written to standard output."),
+		notPrinted:   desc("records_not_printed_total", "Records lost because standard output is read too slowly.", "class"),
+
+		hook:            desc("hook_rung_info", "How each hook is attached; 1 when its event was provoked and seen, else 0.", "hook", "rung"),
+		connected:       desc("containerd_connected", "Whether containerd answers."),
+		containerCount:  desc("containers", "Containers and candidates by state.", "state"),
+		containersTotal: desc("containers_total", "Containers by how they became known.", "outcome"),
+		processCount:    desc("processes", "Processes in the table.", "state"),
+	}
+}
+
+// Describe sends no descriptions: what is collected depends on the host's hooks.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	if counts, err := c.sensor.Ledger(); err != nil {
+		out <- prometheus.NewInvalidMetric(c.seen, err)
+	} else {
+		for _, k := range counts {
+			kind := k.Kind.String()
+			counter(c.seen, k.Seen, kind)
+			counter(c.filtered, k.FilteredOwn, kind, "own")
+			counter(c.filtered, k.FilteredInterest, kind, "interest")
+			counter(c.filtered, k.FilteredRepeat, kind, "repeat")
+			counter(c.filtered, k.FilteredRate, kind, "rate")
+			counter(c.emitted, k.Emitted, kind)
+			counter(c.droppedInKernel, k.DroppedRing, kind, "ring")
+			counter(c.droppedInKernel, k.DroppedScratch, kind, "scratch")
+		}
+	}
+	for _, r := range c.sensor.Rings() {
+		counter(c.missing, r.Missing, r.Ring.String())
+	}
+	for program, n := range c.sensor.Missed() {
+		counter(c.missed, n, program)
+	}
+	for _, h := range c.sensor.Hooks() {
+		confirmed := 0.0
+		if h.Confirmed {
+			confirmed = 1
+		}
+		gauge(c.hook, confirmed, h.Hook, string(h.Rung))
+	}
+	c.collectStages(counter, gauge)
+}
+
+func (c *collector) collectStages(counter func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	ledger := c.stages.Ledger()
+	for _, k := range ledger.Kinds {
+		kind := k.Kind.String()
+		counter(c.read, k.Read, kind)
+		counter(c.selfTest, k.SelfTest, kind)
+		counter(c.delivered, k.Delivered, kind)
+		gauge(c.penned, float64(k.Penned), kind)
+	}
+	for reason, n := range ledger.Refused {
+		counter(c.refused, n, reason)
+	}
+	counter(c.detections, ledger.Detections)
+	counter(c.penOverflows, ledger.PenOverflows)
+	counter(c.penNameless, ledger.PenNameless)
+	events, detections := c.printer.Lost()
+	counter(c.printed, c.printer.Printed())
+	counter(c.notPrinted, events, "event")
+	counter(c.notPrinted, detections, "detection")
+
+	connected := 0.0
+	if c.names.Connection().Connected {
+		connected = 1
+	}
+	gauge(c.connected, connected)
+	counts := c.containers.Counts()
+	gauge(c.containerCount, float64(counts.Containers), "remembered")
+	gauge(c.containerCount, float64(counts.Unresolved), "unresolved")
+	counter(c.containersTotal, counts.Named, "named")
+	counter(c.containersTotal, counts.Unknown, "unknown")
+	counter(c.containersTotal, counts.Forged, "forged")
+	stats := c.processes.Stats()
+	gauge(c.processCount, float64(stats.Live), "live")
+	gauge(c.processCount, float64(stats.Dead), "dead")
+}

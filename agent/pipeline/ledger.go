@@ -1,0 +1,79 @@
+package pipeline
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/seawall-security/seawall/agent/decode"
+	"github.com/seawall-security/seawall/internal/event"
+)
+
+// Count is the agent's part of the ledger for one kind. Read = SelfTest + Delivered +
+// Penned; with Refused it is what came out of the rings.
+type Count struct {
+	Kind      event.Kind
+	Read      uint64
+	SelfTest  uint64 // provoked by the agent to prove its hooks
+	Delivered uint64 // went through the rules to the sink
+	Penned    int64  // wait for their container's name at this moment
+}
+
+// Ledger is what a pipeline counted.
+type Ledger struct {
+	Kinds []Count
+	// Refused counts records that did not decode, by reason.
+	Refused map[string]uint64
+	// Detections counts rules' hits.
+	Detections uint64
+	// PenOverflows is how often a full pen let its oldest cgroup go.
+	PenOverflows uint64
+	// PenNameless is how often a cgroup's events went on without a runtime's word.
+	PenNameless uint64
+}
+
+type ledger struct {
+	kinds [event.KindMax]struct {
+		read, selfTest, delivered atomic.Uint64
+		penned                    atomic.Int64
+	}
+	refused      [5]atomic.Uint64 // by place in reasons
+	detections   atomic.Uint64
+	penOverflows atomic.Uint64
+	penNameless  atomic.Uint64
+}
+
+func (l *ledger) read(k event.Kind)            { l.kinds[k].read.Add(1) }
+func (l *ledger) selfTest(k event.Kind)        { l.kinds[k].selfTest.Add(1) }
+func (l *ledger) delivered(k event.Kind)       { l.kinds[k].delivered.Add(1) }
+func (l *ledger) penned(k event.Kind, n int64) { l.kinds[k].penned.Add(n) }
+
+func (l *ledger) refuse(err error) {
+	var refused *decode.Error
+	if errors.As(err, &refused) {
+		for i, reason := range decode.Reasons() {
+			if reason == refused.Reason() {
+				l.refused[i].Add(1)
+				return
+			}
+		}
+	}
+	l.refused[len(l.refused)-1].Add(1)
+}
+
+// Ledger reads the counts; safe from any goroutine.
+func (p *Pipeline) Ledger() Ledger {
+	l := &p.ledger
+	out := Ledger{
+		Refused:    make(map[string]uint64),
+		Detections: l.detections.Load(), PenOverflows: l.penOverflows.Load(), PenNameless: l.penNameless.Load(),
+	}
+	for _, k := range event.Kinds {
+		c := &l.kinds[k]
+		out.Kinds = append(out.Kinds, Count{Kind: k, Read: c.read.Load(), SelfTest: c.selfTest.Load(),
+			Delivered: c.delivered.Load(), Penned: c.penned.Load()})
+	}
+	for i, reason := range append(decode.Reasons(), "other") {
+		out.Refused[reason] = l.refused[i].Load()
+	}
+	return out
+}

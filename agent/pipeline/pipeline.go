@@ -1,0 +1,214 @@
+package pipeline
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seawall-security/seawall/agent/container"
+	"github.com/seawall-security/seawall/agent/decode"
+	"github.com/seawall-security/seawall/agent/origin"
+	"github.com/seawall-security/seawall/agent/process"
+	"github.com/seawall-security/seawall/internal/event"
+	"github.com/seawall-security/seawall/internal/rule"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+// Containers names cgroups; see container.Table.
+type Containers interface {
+	Born(cgroup uint64, path string, by *event.Process)
+	Gone(cgroup uint64)
+	Lookup(cgroup uint64) (*event.Container, container.State)
+	Candidate(cgroup uint64) (containerID string, ok bool)
+	Changed(ids []uint64) ([]uint64, bool)
+}
+
+// Sink takes what the pipeline has to say. Its methods run on the reader's goroutine
+// and must not block; an event and a process are valid only until they return.
+type Sink interface {
+	Event(*event.Event)
+	Detection(*sensorv1.Detection)
+}
+
+// Options are the stages and what they need.
+type Options struct {
+	Log        *zap.Logger
+	BootID     string
+	Processes  *process.Table
+	Origins    *origin.Table
+	Containers Containers
+	Rules      *rule.Set
+	Sink       Sink
+	// Mark, if set, adds a process to the kernel's tree of interest after a rule's hit.
+	Mark func(event.Key)
+	// PenEvents and PenWait bound the pen.
+	PenEvents int
+	PenWait   time.Duration
+	Now       func() time.Time
+}
+
+// Pipeline takes records and yields events and detections. Its methods belong to the
+// reader's goroutine, but for Ledger.
+type Pipeline struct {
+	options  Options
+	decoder  decode.Decoder
+	matcher  *rule.Matcher
+	pen      pen
+	sequence uint64
+	changed  []uint64
+	current  *event.Event // the event being matched
+	matched  func(*rule.Rule)
+	ledger   ledger
+}
+
+// New joins the stages.
+func New(o Options) *Pipeline {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(), pen: newPen(o.PenEvents, o.PenWait)}
+	p.matched = p.detect // bound once: a closure for each event would allocate
+	return p
+}
+
+// SetClock says how kernel time becomes wall time from now on.
+func (p *Pipeline) SetClock(c decode.Clock) { p.decoder.Clock = c }
+
+// Seed takes a batch of the task iterator's records.
+func (p *Pipeline) Seed(batch []byte) {
+	for len(batch) > 0 {
+		record, rest, err := decode.Split(batch)
+		if err != nil {
+			p.ledger.refuse(err)
+			p.options.Log.Warn("task iterator: record refused", zap.Error(err))
+			return
+		}
+		batch = rest
+		ev, err := p.decoder.Decode(record)
+		if err != nil {
+			p.ledger.refuse(err)
+			continue
+		}
+		p.options.Processes.Seed(ev)
+	}
+}
+
+// Record takes one record of a ring. The bytes are not kept.
+func (p *Pipeline) Record(record []byte) {
+	ev, err := p.decoder.Decode(record)
+	if err != nil {
+		p.ledger.refuse(err)
+		return
+	}
+	p.ledger.read(ev.Kind)
+	if ev.Flags.Has(event.SelfTest) {
+		p.ledger.selfTest(ev.Kind)
+		return
+	}
+	p.options.Origins.Attach(ev)
+	p.options.Processes.Apply(ev)
+	p.options.Origins.Record(ev)
+	if c, ok := ev.Payload.(*event.Cgroup); ok {
+		if ev.Kind == event.KindCgroupCreate {
+			p.options.Containers.Born(c.ID, c.Path, ev.Process)
+		} else {
+			p.options.Containers.Gone(c.ID)
+		}
+	}
+	if p.pen.holds(ev.CgroupID) {
+		p.pend(ev)
+		return
+	}
+	c, state := p.options.Containers.Lookup(ev.CgroupID)
+	if state == container.Pending || state == container.Unseen {
+		p.pend(ev)
+		return
+	}
+	ev.Container = c
+	p.finish(ev)
+}
+
+// Idle lets go of events whose container is known by now. The reader calls it whenever
+// its rings are empty, and at least every 20 ms.
+func (p *Pipeline) Idle() {
+	if p.pen.empty() {
+		p.changed, _ = p.options.Containers.Changed(p.changed[:0])
+		return
+	}
+	changed, all := p.options.Containers.Changed(p.changed[:0])
+	p.changed = changed
+	if all {
+		changed = p.pen.cgroups(changed[:0])
+	}
+	for _, id := range changed {
+		p.release(id, false)
+	}
+	now := p.options.Now()
+	for {
+		id, ok := p.pen.overdue(now)
+		if !ok {
+			return
+		}
+		p.release(id, true)
+	}
+}
+
+// Flush lets everything go that waits, named or not: at the end.
+func (p *Pipeline) Flush() {
+	for _, id := range p.pen.cgroups(nil) {
+		p.release(id, true)
+	}
+}
+
+func (p *Pipeline) pend(ev *event.Event) {
+	if p.pen.full() {
+		p.ledger.penOverflows.Add(1)
+		p.release(p.pen.oldest(), true)
+	}
+	p.pen.put(ev.Clone(), p.options.Now())
+	p.ledger.penned(ev.Kind, 1)
+}
+
+// release lets the events of one cgroup go on if its container is known by now, or if
+// they have to.
+func (p *Pipeline) release(id uint64, must bool) {
+	if !p.pen.holds(id) {
+		return
+	}
+	c, state := p.options.Containers.Lookup(id)
+	if state == container.Pending || state == container.Unseen {
+		if !must {
+			return
+		}
+		c = nil
+		if claimed, ok := p.options.Containers.Candidate(id); ok {
+			c = &event.Container{ID: claimed, Runtime: "unknown", CgroupID: id}
+		}
+		p.ledger.penNameless.Add(1)
+	}
+	for _, ev := range p.pen.take(id) {
+		p.ledger.penned(ev.Kind, -1)
+		ev.Container = c
+		p.finish(ev)
+	}
+}
+
+// finish is the end of every event: it gets its number, the rules and the sink.
+func (p *Pipeline) finish(ev *event.Event) {
+	p.sequence++
+	ev.Sequence = p.sequence
+	p.ledger.delivered(ev.Kind)
+	p.current = ev
+	p.matcher.Match(ev, p.matched)
+	p.current = nil
+	p.options.Sink.Event(ev)
+}
+
+func (p *Pipeline) detect(r *rule.Rule) {
+	ev := p.current
+	p.ledger.detections.Add(1)
+	if p.options.Mark != nil && ev.Kind != event.KindProcessExit {
+		p.options.Mark(ev.Actor)
+	}
+	p.options.Sink.Detection(r.Detection(ev, p.options.BootID))
+}

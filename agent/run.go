@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seawall-security/seawall/agent/config"
+	"github.com/seawall-security/seawall/agent/container"
+	"github.com/seawall-security/seawall/agent/decode"
+	"github.com/seawall-security/seawall/agent/origin"
+	"github.com/seawall-security/seawall/agent/output"
+	"github.com/seawall-security/seawall/agent/pipeline"
+	"github.com/seawall-security/seawall/agent/probe"
+	"github.com/seawall-security/seawall/agent/process"
+	"github.com/seawall-security/seawall/internal/obs"
+	"github.com/seawall-security/seawall/internal/rule"
+	"github.com/seawall-security/seawall/internal/rule/builtin"
+)
+
+// clockInterval is how often the offset between kernel and wall time is measured anew:
+// often enough for a clock that is being stepped, rare enough to cost nothing.
+const clockInterval = time.Second
+
+// run watches until ctx ends. What it starts it ends, in reverse order: the reader
+// first, then the queue is printed empty, then the hooks are detached.
+func run(ctx context.Context, c config.Config) (err error) {
+	log, err := obs.NewLogger(os.Stderr, c.Log.Level)
+	if err != nil {
+		return err
+	}
+	if !c.Standalone {
+		return errors.New("no collector is configured: only --standalone works")
+	}
+	rules, err := loadRules(c)
+	if err != nil {
+		return err
+	}
+	bootID, err := readBootID()
+	if err != nil {
+		return err
+	}
+	agentID, err := readAgentID(c.StateDir)
+	if err != nil {
+		log.Warn("agent id is for this run only", zap.Error(err))
+	}
+
+	containers, hierarchy, err := newContainers(c, log)
+	if err != nil {
+		return err
+	}
+	sensor, err := probe.Open(sensorOptions(c, log, hierarchy, rules))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sensor.Close()) }()
+	// Cgroups made from now on are told by the hooks; the rest is there to be walked.
+	if err := containers.Seed(); err != nil {
+		log.Warn("walk cgroups", zap.Error(err))
+	}
+
+	clock, err := decode.MeasureClock()
+	if err != nil {
+		return err
+	}
+	processes := process.New(process.Options{
+		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.Wall, Candidate: containers.Candidate,
+		Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
+	})
+	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
+		AgentID: agentID, BootID: bootID, Node: c.Node})
+	stages := pipeline.New(pipeline.Options{
+		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}), Containers: containers,
+		Rules: rules, Sink: printer, Mark: sensor.Mark, PenEvents: c.Pen.Events, PenWait: 2 * c.Pen.Wait,
+	})
+	stages.SetClock(clock)
+	if err := seed(sensor, stages, processes, log); err != nil {
+		return err
+	}
+
+	ready := &obs.Ready{}
+	hooks := ready.Add("hooks")
+	names := container.NewContainerd(c.Containerd.Socket, containers, log)
+	registry := obs.NewRegistry("seawall_agent", true)
+	registry.MustRegister(newCollector(sensor, stages, processes, containers, names, printer))
+
+	group, ctx := errgroup.WithContext(ctx)
+	printing, stopPrinting := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		defer stopPrinting()
+		defer stages.Flush()
+		return read(ctx, sensor, stages)
+	})
+	group.Go(func() error { return printer.Run(printing) })
+	group.Go(func() error { return containers.Run(ctx) })
+	if c.Containerd.Enabled != config.Off {
+		group.Go(func() error { return names.Run(ctx) })
+	}
+	if c.Admin.Address != "" {
+		admin, err := obs.ListenAdmin(ctx, c.Admin.Address, obs.AdminOptions{
+			Metrics: registry, Ready: ready, Profiling: c.Admin.Profiling, Log: log})
+		if err != nil {
+			log.Warn("no admin server", zap.Error(err))
+		} else {
+			group.Go(func() error { return admin.Serve(ctx) })
+		}
+	}
+	group.Go(func() error {
+		if err := sensor.Confirm(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("confirm hooks: %w", err)
+		}
+		announce(sensor, hooks, log)
+		return nil
+	})
+	return group.Wait()
+}
+
+// read delivers records to the stages, with the clock kept right.
+func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline) error {
+	var measured time.Time
+	return sensor.Read(ctx,
+		func(_ probe.Ring, record []byte) { stages.Record(record) },
+		func() {
+			stages.Idle()
+			if now := time.Now(); now.Sub(measured) >= clockInterval {
+				measured = now
+				if clock, err := decode.MeasureClock(); err == nil {
+					stages.SetClock(clock)
+				}
+			}
+		})
+}
+
+// announce says on stderr, in one line that scripts may wait for, that every hook was
+// proven, or which were not.
+func announce(sensor *probe.Sensor, hooks *obs.Condition, log *zap.Logger) {
+	var attached, silent []string
+	for _, h := range sensor.Hooks() {
+		attached = append(attached, fmt.Sprintf("%s=%s", h.Hook, h.Rung))
+		if !h.Confirmed {
+			silent = append(silent, h.String())
+		}
+	}
+	if len(silent) > 0 {
+		hooks.Fail(strings.Join(silent, "; "))
+		log.Warn("hooks not confirmed", zap.Strings("hooks", silent))
+		fmt.Fprintf(os.Stderr, "ready, but blind in part: %s\n", strings.Join(silent, "; "))
+		return
+	}
+	hooks.Hold()
+	fmt.Fprintf(os.Stderr, "ready: %s\n", strings.Join(attached, " "))
+}
+
+// seed fills the process table with what runs already.
+func seed(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Table, log *zap.Logger) error {
+	if err := sensor.Seed(stages.Seed); err != nil {
+		log.Warn("task iterator refused: processes are seeded from procfs, with coarse start times", zap.Error(err))
+		if err := processes.SeedProcfs(); err != nil {
+			return fmt.Errorf("seed processes: %w", err)
+		}
+	}
+	processes.Seeded()
+	return nil
+}
+
+// newContainers makes the table of the hierarchy that runtimes use. A host without any
+// (an initramfs) has no containers.
+func newContainers(c config.Config, log *zap.Logger) (*container.Table, *container.Hierarchy, error) {
+	hierarchy, err := container.FindHierarchy("/")
+	if errors.Is(err, container.ErrNoHierarchy) {
+		log.Warn("no cgroup hierarchy: containers cannot be told apart")
+		hierarchy, err = nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("find cgroup hierarchy: %w", err)
+	}
+	return container.NewTable(container.Options{Hierarchy: hierarchy, Wait: c.Pen.Wait}), hierarchy, nil
+}
+
+func sensorOptions(c config.Config, log *zap.Logger, h *container.Hierarchy, rules *rule.Set) probe.Options {
+	o := probe.Options{
+		Log: log, DecisiveBytes: c.Kernel.DecisiveRingBytes, BulkBytes: c.Kernel.BulkRingBytes,
+		Interest: rules.Interest(), Unfiltered: c.NoFilter,
+	}
+	if h != nil {
+		o.Hierarchy = probe.Hierarchy{ID: uint32(h.ID), Controller: h.Controller, Mount: h.Mount}
+	}
+	if c.Kernel.Rung != config.RungAuto {
+		o.Ceiling = probe.Rung(c.Kernel.Rung)
+	}
+	return o
+}
+
+// loadRules loads the built-in rules and those of the configured files and folders.
+func loadRules(c config.Config) (*rule.Set, error) {
+	sources, err := rule.ReadFS(builtin.FS)
+	if err != nil {
+		return nil, fmt.Errorf("read built-in rules: %w", err)
+	}
+	for _, path := range c.Rules {
+		more, err := rule.ReadPath(path)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, more...)
+	}
+	set, err := rule.Load(sources, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("load rules:\n%w", err)
+	}
+	return set, nil
+}
+
+func checkConfig(c config.Config) error {
+	rules, err := loadRules(c)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("configuration is usable, %d rules load\n", len(rules.Rules()))
+	return nil
+}
+
+// readBootID is the kernel's name of this boot.
+func readBootID() (string, error) {
+	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
