@@ -1,0 +1,80 @@
+// Command seawallctl is Seawall's command line for operators and rule authors.
+//
+//	seawallctl rules lint [PATH...]   check rule files and show what each rule costs
+//	seawallctl rules list [PATH...]   list rules
+//	seawallctl version                show the version
+//
+// A PATH is a rule file or a folder of them (*.yaml). Exit status: 0; 1: what was
+// looked at is not in order; 2: wrong usage.
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/seawall-security/seawall/internal/obs"
+)
+
+// Exit statuses.
+const (
+	statusOK = iota
+	statusFailed
+	statusUsage
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// command is one of seawallctl's commands.
+type command struct {
+	words   string // as typed: "rules lint"
+	args    string
+	summary string
+	run     func(args []string, out io.Writer, now time.Time) error
+}
+
+func commands() []command {
+	return []command{
+		{"rules lint", "[PATH...]", "check rule files and show what each rule costs; without PATH the built-in ones", lintRules},
+		{"rules list", "[PATH...]", "list the built-in rules and those of PATH", listRules},
+		{"version", "", "show the version", showVersion},
+	}
+}
+
+func run(args []string, out, errs io.Writer) int {
+	for _, c := range commands() {
+		words := strings.Fields(c.words)
+		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != c.words {
+			continue
+		}
+		rest := args[len(words):]
+		if len(rest) > 0 && (c.args == "" || strings.HasPrefix(rest[0], "-")) {
+			fmt.Fprintf(errs, "seawallctl %s: unexpected argument %q\n", c.words, rest[0])
+			return usage(errs, statusUsage)
+		}
+		if err := c.run(rest, out, time.Now()); err != nil {
+			fmt.Fprintf(errs, "seawallctl %s: %v\n", c.words, err)
+			return statusFailed
+		}
+		return statusOK
+	}
+	if len(args) == 1 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
+		return usage(out, statusOK)
+	}
+	return usage(errs, statusUsage)
+}
+
+func usage(to io.Writer, status int) int {
+	fmt.Fprintln(to, "Usage:")
+	for _, c := range commands() {
+		fmt.Fprintf(to, "  seawallctl %-22s %s\n", strings.TrimSpace(c.words+" "+c.args), c.summary)
+	}
+	return status
+}
+
+func showVersion(_ []string, out io.Writer, _ time.Time) error {
+	_, err := fmt.Fprintln(out, "seawallctl", obs.Version())
+	return err
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const good = `
+rules:
+  - id: netcat-started
+    title: Netcat was started
+    description: A test.
+    severity: low
+    attack: {tactics: [TA0011], techniques: [T1095]}
+    kinds: [process_exec]
+    condition: process.name == "nc"
+    summary: |
+      "netcat"
+`
+
+// tree writes rule files into a folder.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	folder := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return folder
+}
+
+func TestRun(t *testing.T) {
+	folder := tree(t, map[string]string{
+		"good/nested/good.yaml": good,
+		"good/README.md":        "not a rule file",
+		"bad/bad.yaml":          strings.Replace(good, `process.name == "nc"`, `process.nam == "nc"`, 1),
+		"twice/twice.yaml":      strings.Replace(good, "netcat-started", "exec-fileless-memfd", 1),
+		"empty/README.md":       "nothing",
+	})
+	for _, test := range []struct {
+		args   string // DIR stands for the folder
+		status int
+		out    []string
+		errs   string
+		absent string // from out
+	}{
+		{args: "version", status: statusOK, out: []string{"seawallctl "}},
+		{args: "help", status: statusOK, out: []string{"seawallctl rules lint [PATH...]"}},
+		{args: "", status: statusUsage, errs: "Usage:"},
+		{args: "rules", status: statusUsage, errs: "Usage:"},
+		{args: "version now", status: statusUsage, errs: `unexpected argument "now"`},
+		{args: "rules lint --fix", status: statusUsage, errs: `unexpected argument "--fix"`},
+		{args: "rules lint", status: statusOK, out: []string{"exec-fileless-memfd: process_exec", "problems: 0"}},
+		{args: "rules lint DIR/good", status: statusOK, out: []string{"netcat-started: process_exec", "rules: 1, problems: 0"}, absent: "exec-fileless-memfd"},
+		{args: "rules lint DIR/good/nested/good.yaml", status: statusOK, out: []string{"rules: 1, problems: 0"}},
+		{args: "rules lint DIR/bad", status: statusFailed, out: []string{"DIR/bad/bad.yaml:9:", "rule netcat-started", "nam"}, errs: "problems: 1"},
+		{args: "rules lint DIR/twice", status: statusFailed, out: []string{"DIR/twice/twice.yaml:", "exec-fileless-memfd", "has this id"}, errs: "problems: 1"},
+		{args: "rules lint DIR/empty DIR/nowhere", status: statusFailed, errs: "DIR/empty holds no *.yaml\nread rules: stat DIR/nowhere"},
+		{args: "rules list", status: statusOK, out: []string{"exec-fileless-memfd", "critical", "T1620"}, absent: "netcat-started"},
+		{args: "rules list DIR/good", status: statusOK, out: []string{"exec-fileless-memfd", "netcat-started"}},
+		{args: "rules list DIR/bad", status: statusFailed, errs: "DIR/bad/bad.yaml:9:"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			in := func(text string) string { return strings.ReplaceAll(text, "DIR", folder) }
+			var out, errs bytes.Buffer
+			if status := run(strings.Fields(in(test.args)), &out, &errs); status != test.status {
+				t.Errorf("status %d, want %d", status, test.status)
+			}
+			for _, part := range test.out {
+				if !strings.Contains(out.String(), in(part)) {
+					t.Errorf("output lacks %q", in(part))
+				}
+			}
+			if test.absent != "" && strings.Contains(out.String(), test.absent) {
+				t.Errorf("output has %q", test.absent)
+			}
+			if !strings.Contains(errs.String(), in(test.errs)) || test.errs == "" && errs.Len() > 0 {
+				t.Errorf("errors lack %q", in(test.errs))
+			}
+			if t.Failed() {
+				t.Logf("output:\n%serrors:\n%s", &out, &errs)
+			}
+		})
+	}
+}

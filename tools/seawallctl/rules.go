@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/seawall-security/seawall/internal/rule"
+	"github.com/seawall-security/seawall/internal/rule/builtin"
+)
+
+// lintRules checks the files of paths together with the built-in ones, whose
+// names they may use and whose ids they must not, and shows the cost of the
+// rules in paths.
+func lintRules(paths []string, out io.Writer, now time.Time) error {
+	brought, given, err := sources(paths)
+	if err != nil {
+		return err
+	}
+	report := rule.Lint(slices.Concat(brought, given), now)
+	if len(paths) > 0 {
+		report.Rules = slices.DeleteFunc(slices.Clone(report.Rules), func(r *rule.Rule) bool {
+			return !slices.ContainsFunc(given, func(s rule.Source) bool { return s.Name == r.File })
+		})
+	}
+	if err := report.Write(out); err != nil {
+		return err
+	}
+	if n := len(report.Errors); n > 0 {
+		return fmt.Errorf("problems: %d", n)
+	}
+	_, err = fmt.Fprintf(out, "rules: %d, problems: 0\n", len(report.Rules))
+	return err
+}
+
+// listRules prints a line for each rule.
+func listRules(paths []string, out io.Writer, now time.Time) error {
+	brought, given, err := sources(paths)
+	if err != nil {
+		return err
+	}
+	set, err := rule.Load(slices.Concat(brought, given), now)
+	if err != nil {
+		return fmt.Errorf("load rules:\n%w", err)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "ID\tSEVERITY\tSCOPE\tKINDS\tTECHNIQUES\tTITLE")
+	for _, r := range set.Rules() {
+		kinds := make([]string, len(r.Kinds))
+		for i, kind := range r.Kinds {
+			kinds[i] = kind.String()
+		}
+		severity := strings.ToLower(strings.TrimPrefix(r.Severity.String(), "SEVERITY_"))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, severity, r.Scope,
+			strings.Join(kinds, ","), strings.Join(r.Techniques, ","), r.Title)
+	}
+	return table.Flush()
+}
+
+// sources reads the built-in rule files and those of paths.
+func sources(paths []string) (brought, given []rule.Source, err error) {
+	if brought, err = rule.ReadFS(builtin.FS); err != nil {
+		return nil, nil, err
+	}
+	for i := range brought {
+		brought[i].Name = "builtin/" + brought[i].Name
+	}
+	var problems []error
+	for _, path := range paths {
+		more, err := rule.ReadPath(path)
+		problems = append(problems, err)
+		given = append(given, more...)
+	}
+	return brought, given, errors.Join(problems...)
+}
