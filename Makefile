@@ -1,0 +1,129 @@
+# The same commands for people and for CI; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Where Go's own installer and Debian put programs that PATH may leave out.
+export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+
+MODULE  := github.com/seawall-security/seawall
+VERSION := $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
+
+# Reproducible: no paths, no time, no cgo; the version comes from git.
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-w -X $(MODULE)/internal/obs.version=$(VERSION)'
+
+# Hooks, containers and namespaces need root; the build does not.
+ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E)
+EXEC := $(if $(ROOT),-exec '$(ROOT)')
+
+# Kernels to test on; the gate takes the two that most clusters run.
+KERNELS ?= 5.10 6.1 6.12 new
+GATE_KERNELS := 5.10 6.1
+
+# What make test runs after setup, in this order: the quick ones first.
+GATES := check-format vet check-generated lint test-go test-race gate-kernels demo
+
+GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+CFORMAT  := clang-format-16
+GENERATED := find bpf proto docs -name '*_bpfel.go' -o -name '*_bpfel.o' -o -name '*.pb.go' -o -name events.md
+
+.PHONY: help
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: go-present
+go-present:
+	@command -v go >/dev/null || { echo "Go is missing: install it as https://go.dev/doc/install says" >&2; exit 1; }
+
+.PHONY: setup
+setup: go-present ## install the Debian packages that tests and generators need (tools/setup/packages)
+	@tools/setup/install
+
+.PHONY: generate
+generate: ## renew protobuf bindings, BPF objects and generated pages (needs setup); commit what changes
+	go build -o build/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+	protoc --plugin=protoc-gen-go=build/protoc-gen-go --go_out=. --go_opt=module=$(MODULE) proto/*/*/*.proto
+	go generate ./...
+
+.PHONY: build
+build: go-present ## build build/seawall-agent and build/seawallctl; needs nothing but Go
+	$(BUILD) -o build/seawall-agent ./agent
+	$(BUILD) -o build/seawallctl ./tools/seawallctl
+
+.PHONY: run
+run: build ## watch this host and print detections until Ctrl-C (needs root; more flags in ARGS)
+	$(ROOT) build/seawall-agent --standalone --output text $(ARGS)
+
+.PHONY: demo
+demo: setup build ## a real intrusion into a real container, and its honest twin
+	go build -o build/demo ./tools/demo
+	CGO_ENABLED=0 go build -o build/seawall-attack ./tools/attack
+	$(ROOT) build/demo -agent build/seawall-agent -actor build/seawall-attack $(ARGS)
+
+.PHONY: test
+test: setup ## set up, then everything that gates, with the time each part took
+	@report=; for gate in $(GATES); do \
+		printf '\n=== %s\n' "$$gate"; started=$$SECONDS; \
+		$(MAKE) --no-print-directory "$$gate" || { echo "=== $$gate: FAILED after $$((SECONDS - started)) s" >&2; exit 1; }; \
+		printf -v line '%-16s %5d s\n' "$$gate" $$((SECONDS - started)); report+=$$line; \
+	done; printf '\n=== all passed\n%s%-16s %5d s\n' "$$report" total "$$SECONDS"
+
+.PHONY: test-go
+test-go: ## every test of this host's kernel, as root; one package at a time: they share the kernel
+	go test -p 1 -count=1 -timeout 30m $(EXEC) ./...
+
+.PHONY: test-race
+test-race: ## tests of the packages that run goroutines, under the race detector
+	go test -race -p 1 -count=1 -timeout 30m $(EXEC) ./agent/... ./internal/...
+
+# The tests of the kernel's side, as one static binary each, in a VM per kernel.
+.PHONY: test-kernels
+test-kernels: setup ## the sensor's tests in VMs, one per kernel line in KERNELS
+	go build -o build/vm ./tools/vm
+	CGO_ENABLED=0 go test -c -trimpath -o build/probe.test ./agent/probe
+	@for kernel in $(KERNELS); do \
+		printf '\n=== kernel %s\n' "$$kernel"; \
+		build/vm run -kernel "$$kernel" -mem 1024 -timeout 15m -times -file build/probe.test:/bin/probe.test -- \
+			env CI=true probe.test -test.v -test.timeout 14m; \
+	done
+
+.PHONY: gate-kernels
+gate-kernels: KERNELS := $(GATE_KERNELS)
+gate-kernels: test-kernels
+
+.PHONY: bench
+bench: go-present ## benchmarks, with the load of the machine they ran on
+	@echo "machine: $$(nproc) CPUs, load $$(cut -d ' ' -f 1-3 /proc/loadavg), Linux $$(uname -r), $$(go version)"
+	go test -run '^$$' -bench . -benchmem -p 1 $(EXEC) ./agent/... ./internal/...
+	@echo "load at the end: $$(cut -d ' ' -f 1-3 /proc/loadavg)"
+
+.PHONY: vet
+vet: go-present
+	go vet ./...
+
+.PHONY: lint
+lint: go-present ## golangci-lint with .golangci.yml
+	$(GOLANGCI) run ./...
+
+.PHONY: format
+format: ## format Go and BPF C
+	gofmt -w $$(find . -name '*.go' -not -path './build/*')
+	$(CFORMAT) -i bpf/*.[ch]
+
+.PHONY: check-format
+check-format:
+	@unformatted=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*')); \
+		[ -z "$$unformatted" ] || { echo "run make format for: $$unformatted" >&2; exit 1; }
+	@$(CFORMAT) --dry-run -Werror bpf/*.[ch] || { echo "run make format" >&2; exit 1; }
+
+# What is generated must be what its sources and the recorded compiler make.
+.PHONY: check-generated
+check-generated:
+	@before=$$($(GENERATED) | sort | xargs sha256sum); \
+		$(MAKE) --no-print-directory generate; \
+		after=$$($(GENERATED) | sort | xargs sha256sum); \
+		diff <(echo "$$before") <(echo "$$after") || { echo "generated files were not current; they are now: commit them" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf build
