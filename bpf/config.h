@@ -21,9 +21,9 @@ struct load_config {
 const volatile struct load_config config = {};
 
 struct run_control {
-	__u64 any;	   /* enum interest_op: admitted whatever the object is */
-	__u64 has_suffix;  /* ops that appear in interest_suffix */
-	__u64 has_prefix;  /* ops that appear in interest_prefix */
+	__u64 any;	  /* enum interest_op: admitted whatever the object is */
+	__u64 has_suffix; /* ops that appear in interest_suffix */
+	__u64 has_prefix; /* ops that appear in interest_prefix */
 	__u32 agent_tgid;
 	__u32 self_test;  /* the agent's own events pass, marked */
 	__u32 unfiltered; /* everything passes */

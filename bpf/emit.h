@@ -48,7 +48,8 @@ static __always_inline __u64 next_sequence(enum ring_id ring)
 
 /* Sends a record of known size. The decisive ring wakes its reader whenever that has
  * caught up; the bulk ring only above wakeup_bytes, else the reader's own timer finds it. */
-static __always_inline void send(struct ledger_row *book, void *record, __u32 size, enum ring_id ring)
+static __always_inline void send(struct ledger_row *book, void *record, __u32 size,
+				 enum ring_id ring)
 {
 	struct event_header *h = record;
 	long err;

@@ -103,10 +103,10 @@ enum file_flags {
 struct file_identity {
 	__u64 inode;
 	__u64 size_bytes;
-	__u64 change_ns; /* ctime, nanoseconds since 1970; 0: could not be read */
-	__u32 device;	 /* super_block.s_dev: major << 20 | minor */
+	__u64 change_ns;  /* ctime, nanoseconds since 1970; 0: could not be read */
+	__u32 device;	  /* super_block.s_dev: major << 20 | minor */
 	__u32 filesystem; /* super_block.s_magic */
-	__u32 mode;	 /* type and permission bits */
+	__u32 mode;	  /* type and permission bits */
 	__u32 uid;
 	__u32 links;
 	__u32 flags; /* enum file_flags */
@@ -175,11 +175,11 @@ struct process_exec { /* EVENT_PROCESS_EXEC and EVENT_PROCESS_SEED */
 	__u32 sgid;
 	__u32 ns_tgid;	  /* tgid as the task's own pid namespace counts it */
 	__u32 session_id; /* setsid(2) leader, host numbering */
-	__u32 tty;	  /* device number of the controlling terminal: major << 20 | minor; 0: none */
+	__u32 tty; /* device number of the controlling terminal: major << 20 | minor; 0: none */
 	__u32 args_bytes; /* length of argv before truncation */
 	__u32 flags;	  /* enum exec_flags */
 	__u32 pad;
-	struct span path;     /* of the executable, as the kernel resolved it */
+	struct span path; /* of the executable, as the kernel resolved it */
 	struct span cwd;
 	struct span args;     /* words, each ended by NUL */
 	struct span filename; /* as it was called: a script's own path, a relative name */
@@ -257,8 +257,8 @@ struct network_flow { /* EVENT_NETWORK_CONNECT and EVENT_NETWORK_ACCEPT */
 	struct socket_address local;
 	struct socket_address remote;
 	__s64 result;
-	__u32 type;	/* SOCK_STREAM, SOCK_DGRAM, ... */
-	__u32 protocol; /* IPPROTO_* */
+	__u32 type;	  /* SOCK_STREAM, SOCK_DGRAM, ... */
+	__u32 protocol;	  /* IPPROTO_* */
 	struct span path; /* AF_UNIX: the name; a leading '@' stands for the abstract name's NUL */
 };
 
@@ -278,15 +278,15 @@ struct memory_change { /* EVENT_MEMORY_PROTECT and EVENT_MEMORY_MAP */
 	__u64 length_bytes;
 	__s64 result;
 	__u32 before; /* PROT_* of the region so far; MEMORY_BEFORE_UNKNOWN, or 0 for a new mapping */
-	__u32 after;  /* PROT_* asked for */
-	__u32 region; /* enum memory_region_kind */
+	__u32 after;	 /* PROT_* asked for */
+	__u32 region;	 /* enum memory_region_kind */
 	__u32 map_flags; /* mmap(2) flags */
 	struct span path;
 };
 
 #define MEMORY_BEFORE_UNKNOWN 0x80000000u
 
-struct cgroup_change { /* EVENT_CGROUP_CREATE and EVENT_CGROUP_REMOVE */
+struct cgroup_change {		    /* EVENT_CGROUP_CREATE and EVENT_CGROUP_REMOVE */
 	struct event_header header; /* of the task that made or removed it */
 	__u64 id;
 	struct span path; /* from the root of the chosen hierarchy */

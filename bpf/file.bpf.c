@@ -66,7 +66,8 @@ static __noinline int observe_open(struct file *file, __u16 flags, long result)
 		read_file(dentry, inode, &e->file);
 		e->result = result;
 		e->flags = open_flags;
-		e->seen = (mode & FMODE_WRITE ? OPEN_WRITE : 0) | (mode & FMODE_READ ? OPEN_READ : 0) |
+		e->seen = (mode & FMODE_WRITE ? OPEN_WRITE : 0) |
+			  (mode & FMODE_READ ? OPEN_READ : 0) |
 			  (mode & FMODE_CREATED ? OPEN_CREATED : 0) |
 			  (open_flags & O_TRUNC ? OPEN_TRUNCATE : 0);
 		send_scratch(a.book, s, end, RING_BULK);
@@ -169,19 +170,19 @@ static __noinline int observe_open_refused(int dirfd, const char *text, __u32 op
 		return 0;
 	e = (void *)s->record;
 	admit_user_path(&a, s, text);
-	if (admit_end(&a)) {
-		fill_header(&e->header, current_task(), EVENT_FILE_OPEN, flags | a.flags);
-		e->header.tree = a.tree;
-		clear_file(&e->file);
-		e->result = result;
-		e->flags = open_flags;
-		e->seen = OPEN_FAILED | (write ? OPEN_WRITE : OPEN_READ) |
-			  (open_flags & O_TRUNC ? OPEN_TRUNCATE : 0);
-		end = append_user_path(s, sizeof(*e), dirfd, text, &e->path);
+	fill_header(&e->header, current_task(), EVENT_FILE_OPEN, flags | a.flags);
+	e->header.tree = a.tree;
+	clear_file(&e->file);
+	e->result = result;
+	e->flags = open_flags;
+	e->seen = OPEN_FAILED | (write ? OPEN_WRITE : OPEN_READ) |
+		  (open_flags & O_TRUNC ? OPEN_TRUNCATE : 0);
+	end = append_user_path(s, sizeof(*e), dirfd, text, &e->path);
+	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	if (admit_end(&a))
 		send_scratch(a.book, s, end, RING_BULK);
-	} else {
+	else
 		scratch_put();
-	}
 	return 0;
 }
 
@@ -235,7 +236,8 @@ int BPF_PROG(exit_openat2, struct pt_regs *regs, long result)
 	__u64 open_flags = 0; /* the first field of struct open_how */
 
 	bpf_probe_read_user(&open_flags, sizeof(open_flags), (void *)call_arg(regs, 2, compat));
-	return exit_of_open(call_arg(regs, 0, compat), call_arg(regs, 1, compat), open_flags, result);
+	return exit_of_open(call_arg(regs, 0, compat), call_arg(regs, 1, compat), open_flags,
+			    result);
 }
 
 /* rename, unlink, chmod: the kernel's objects */
@@ -251,8 +253,8 @@ static __always_inline __u32 append_child(struct scratch *s, __u32 end, struct p
 	return append_path(s, end, &path, span);
 }
 
-static __noinline int observe_rename(struct path *old_dir, struct dentry *old,
-				     struct path *new_dir, struct dentry *new)
+static __noinline int observe_rename(struct path *old_dir, struct dentry *old, struct path *new_dir,
+				     struct dentry *new)
 {
 	struct admission a;
 	struct scratch *s;

@@ -52,7 +52,7 @@ static __always_inline bool tree_may_send(struct tree_entry *entry)
 	struct tree_bucket *bucket = bpf_map_lookup_elem(&tree_rate, &key);
 
 	if (!bucket) {
-		struct tree_bucket fresh = { .second = second, .count = 1 };
+		struct tree_bucket fresh = {.second = second, .count = 1};
 
 		bpf_map_update_elem(&tree_rate, &key, &fresh, BPF_ANY);
 		return true;

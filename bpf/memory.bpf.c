@@ -156,7 +156,7 @@ static __always_inline void read_vma(struct vm_area_struct *vma, struct region *
 /* The hook runs once for each mapping in the range. */
 static __always_inline int protect_hook(struct vm_area_struct *vma, unsigned long prot)
 {
-	struct region r = { .after = prot, .event = EVENT_MEMORY_PROTECT };
+	struct region r = {.after = prot, .event = EVENT_MEMORY_PROTECT};
 
 	if (!(prot & PROT_EXEC))
 		return 0;
@@ -257,7 +257,7 @@ SEC("tp_btf/sys_exit")
 int BPF_PROG(exit_map, struct pt_regs *regs, long result)
 {
 	bool compat = task_in_compat_call(current_task());
-	struct region r = { .event = EVENT_MEMORY_MAP };
+	struct region r = {.event = EVENT_MEMORY_MAP};
 
 	r.after = call_arg(regs, 2, compat) & (PROT_READ | PROT_WRITE | PROT_EXEC);
 	if (!(r.after & PROT_EXEC) || (result < 0 && result > -4096))

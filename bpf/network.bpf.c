@@ -224,7 +224,8 @@ static __noinline int accept_call(long result)
 	if (!sk)
 		return 0;
 	return observe_accept(
-		sk, EVENT_RESULT | (task_in_compat_call(current_task()) ? EVENT_COMPAT : 0), result);
+		sk, EVENT_RESULT | (task_in_compat_call(current_task()) ? EVENT_COMPAT : 0),
+		result);
 }
 
 SEC("tp_btf/sys_exit")

@@ -55,7 +55,8 @@ static __noinline __u32 walk_path(struct scratch *s, struct path *path, bool *tr
 		at = *begin;
 		if (at < len + 1)
 			break;
-		if (dentry == up) { /* has no place in a tree: memfd:x, pipe:[1], a disconnected file */
+		if (dentry ==
+		    up) { /* has no place in a tree: memfd:x, pipe:[1], a disconnected file */
 			*begin = at - len;
 			bpf_probe_read_kernel(&s->path[(at - len) & (PATH_BYTES - 1)], len, name);
 			whole = true;

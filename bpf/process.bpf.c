@@ -39,8 +39,7 @@ static __always_inline __u32 mark_exec(struct task_struct *task, struct dentry *
 		entry->reasons = reasons;
 	} else if (reasons) {
 		struct tree_entry fresh = {
-			.start_ns = start_ns, .root_start_ns = start_ns, .reasons = reasons
-		};
+			.start_ns = start_ns, .root_start_ns = start_ns, .reasons = reasons};
 
 		bpf_map_update_elem(&tree, &tgid, &fresh, BPF_ANY);
 	}
@@ -187,7 +186,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	if (n <= ARGS_BYTES) {
 		/* execve has just written these pages; they are there unless memory is so short
 		 * that they were swapped out already. */
-		if (bpf_probe_read_user(&s->record[end & SCRATCH_TAIL_MASK], n, (void *)args) == 0) {
+		if (bpf_probe_read_user(&s->record[end & SCRATCH_TAIL_MASK], n, (void *)args) ==
+		    0) {
 			e->args.length = n;
 			end += n;
 		} else {
@@ -216,8 +216,8 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	fill_header(&e.header, parent, EVENT_PROCESS_FORK, EVENT_RESULT);
 	entry = tree_of(e.header.tgid);
 	if (entry) {
-		struct tree_entry inherited = { .root_start_ns = entry->root_start_ns,
-						.reasons = entry->reasons };
+		struct tree_entry inherited = {.root_start_ns = entry->root_start_ns,
+					       .reasons = entry->reasons};
 
 		inherited.start_ns = BPF_CORE_READ(child, start_boottime);
 		bpf_map_update_elem(&tree, &child_tgid, &inherited, BPF_ANY);

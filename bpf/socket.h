@@ -15,7 +15,8 @@ static __always_inline void read_socket_address(struct sock *sk, struct socket_a
 	} else if (family == AF_INET6) {
 		BPF_CORE_READ_INTO((struct in6_addr *)local->address, sk,
 				   __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr *)remote->address, sk, __sk_common.skc_v6_daddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)remote->address, sk,
+				   __sk_common.skc_v6_daddr);
 	} else {
 		return;
 	}

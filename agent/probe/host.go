@@ -64,10 +64,13 @@ func selected(line string) string {
 }
 
 func haveAtomicFetch() error {
+	add := asm.FetchAdd.Mem(asm.RFP, asm.R1, asm.DWord, -8)
+	// cilium/ebpf v0.22 encodes the operation from here, not from the opcode.
+	add.Constant = int64(asm.FetchAdd >> 8)
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "Dual BSD/GPL", Instructions: asm.Instructions{
 		asm.Mov.Imm(asm.R1, 1),
 		asm.StoreMem(asm.RFP, -8, asm.R1, asm.DWord),
-		asm.FetchAdd.Mem(asm.RFP, asm.R1, asm.DWord, -8),
+		add,
 		asm.Mov.Imm(asm.R0, 0),
 		asm.Return(),
 	}})

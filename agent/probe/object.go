@@ -62,6 +62,7 @@ func plainAdds(instructions asm.Instructions) {
 		ins := &instructions[i]
 		if ins.OpCode.Class() == asm.StXClass && ins.OpCode.Mode() == asm.AtomicMode && ins.OpCode.AtomicOp() == asm.FetchAdd {
 			ins.OpCode = ins.OpCode.SetAtomicOp(asm.AddAtomic)
+			ins.Constant = 0 // which is what is encoded (see haveAtomicFetch)
 		}
 	}
 }

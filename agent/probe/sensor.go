@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 	"go.uber.org/zap"
 
 	"github.com/seawall-security/seawall/internal/rule"
@@ -75,6 +76,10 @@ func Open(options Options) (_ *Sensor, err error) {
 	}()
 	if !s.host.BTF {
 		return nil, errors.New("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): no program can be loaded")
+	}
+	// Before 5.11 maps and programs count as locked memory, which is limited to 64 KiB.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
 	if s.maps, err = newSharedMaps(options); err != nil {
 		return nil, err
