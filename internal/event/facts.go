@@ -116,8 +116,8 @@ func (f *File) Clone() File {
 // BaseName is the last name of a path, "" for a path that ends in a slash.
 func BaseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// Origin is the last process seen opening a file for write or renaming it into
-// place.
+// Origin is the last process seen opening a file for write; where none was, the
+// one seen renaming it into place. Its process has no ancestors.
 type Origin struct {
 	Process *Process
 	Wall    time.Time

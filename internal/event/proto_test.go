@@ -23,7 +23,7 @@ func TestProtoOfStranger(t *testing.T) {
 		Payload: &Exit{Code: 1},
 	}
 	want := &sensorv1.Event{
-		Kind: sensorv1.Kind_KIND_PROCESS_EXIT, BootTimeNs: 5,
+		Kind: sensorv1.Kind_KIND_PROCESS_EXIT, BootTimeNs: 5, Uid: 33,
 		Process: &sensorv1.Process{
 			Id: ProcessID("b", Key{7, 8}), ParentId: ProcessID("b", Key{9, 10}), Pid: 7, StartTimeNs: 8, Comm: "sh", Unknown: true,
 		},

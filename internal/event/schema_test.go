@@ -160,9 +160,6 @@ func collectSet(m protoreflect.Message, set map[protoreflect.FullName]bool) {
 
 // notInSchema are the fields of the hot structs that the schema leaves out.
 var notInSchema = map[string]string{
-	"Header.UID":         "of the acting task; the schema has the process's credentials",
-	"Header.EUID":        "of the acting task; the schema has the process's credentials",
-	"Header.GID":         "of the acting task; the schema has the process's credentials",
 	"Header.MountNS":     "the schema has the process's namespaces",
 	"Header.PIDNS":       "the schema has the process's namespaces",
 	"Header.CgroupID":    "the schema has the container's",

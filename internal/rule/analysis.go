@@ -21,6 +21,8 @@ type analysis struct {
 	// of opens for read.
 	known map[string]ref.Val
 	roles map[string]role
+	// namesOnly says that the kernel looks at no suffix and no prefix.
+	namesOnly bool
 	// ports is the field that is a port to the kernel.
 	ports string
 	// ops are fields that are a transition to the kernel, regions the values of the region field that are.
@@ -91,14 +93,22 @@ func (a *analysis) call(e ast.Expr, want bool) bound {
 		return a.in(args)
 	case overloads.EndsWith:
 		if end, ok := a.text(args[0]); ok {
-			return a.role(call.Target()).endsWith(end)
+			return a.reachable(a.role(call.Target()).endsWith(end))
 		}
 	case overloads.StartsWith:
 		if start, ok := a.text(args[0]); ok && !a.guard {
-			return a.role(call.Target()).startsWith(start)
+			return a.reachable(a.role(call.Target()).startsWith(start))
 		}
 	}
 	return unbounded()
+}
+
+// reachable gives up a bound that the kernel does not look at for this operation.
+func (a *analysis) reachable(b bound) bound {
+	if a.namesOnly && len(b.suffixes)+len(b.prefixes) > 0 {
+		return unbounded()
+	}
+	return b
 }
 
 // join combines the bounds of both operands: of a conjunction or a disjunction.
@@ -135,7 +145,7 @@ func (a *analysis) is(field ast.Expr, value ref.Val) bound {
 		if op, ok := a.regions[string(value)]; ok && a.region == a.path(field) {
 			return bound{ops: op}
 		}
-		return a.role(field).equalTo(string(value))
+		return a.reachable(a.role(field).equalTo(string(value)))
 	case types.Uint:
 		if a.ports != "" && a.ports == a.path(field) && value <= 1<<16-1 {
 			return bound{ports: map[uint16]struct{}{uint16(value): {}}}

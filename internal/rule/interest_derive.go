@@ -12,13 +12,15 @@ import (
 type operation struct {
 	op Op
 	// all is what has to be admitted where the condition bounds nothing.
-	all     Op
-	known   map[string]ref.Val
-	roles   map[string]role
-	ports   string
-	ops     map[string]Op
-	region  string
-	regions map[string]Op
+	all   Op
+	known map[string]ref.Val
+	roles map[string]role
+	// namesOnly says that the kernel looks at no suffix and no prefix.
+	namesOnly bool
+	ports     string
+	ops       map[string]Op
+	region    string
+	regions   map[string]Op
 }
 
 // operations divide a kind; kinds that are always admitted have none.
@@ -30,7 +32,7 @@ func operations(kind event.Kind) []operation {
 		return []operation{
 			{op: OpOpenWrite, all: OpOpenWrite, roles: roles},
 			{op: OpOpenRead, all: OpOpenRead, roles: roles, known: map[string]ref.Val{
-				"open.write": no, "open.created": no, "open.truncate": no,
+				"open.write": no, "open.created": no,
 			}},
 		}
 	case event.KindFileRename:
@@ -50,7 +52,7 @@ func operations(kind event.Kind) []operation {
 	case event.KindNetworkConnect:
 		return []operation{
 			{
-				op: OpConnectUnix, all: OpConnectUnix, roles: map[string]role{"connect.path": rolePath},
+				op: OpConnectUnix, all: OpConnectUnix, namesOnly: true, roles: map[string]role{"connect.path": rolePath},
 				known: map[string]ref.Val{"connect.remote.port": types.Uint(0), "connect.remote.ip": types.String("")},
 			},
 			{
@@ -91,7 +93,7 @@ func (c *compiler) derive(checked *ast.AST, kinds []event.Kind) Interest {
 	for _, kind := range kinds {
 		for _, operation := range operations(kind) {
 			a := analysis{
-				compiler: c, kind: kind, known: operation.known, roles: operation.roles, ports: operation.ports,
+				compiler: c, kind: kind, known: operation.known, roles: operation.roles, namesOnly: operation.namesOnly, ports: operation.ports,
 				ops: operation.ops, region: operation.region, regions: operation.regions,
 				elements: make(map[string]ref.Val), payloads: payloadKinds(), steps: maxSteps,
 			}
@@ -121,8 +123,8 @@ func (c *compiler) guard(checked *ast.AST, kind event.Kind) bound {
 // the reference of what the filters in bpf/filter.h do for a process outside
 // the tree of interest.
 //
-// An open is for write if it may write, truncates or made the file, and for
-// read if it may read or none of these. A rename is admitted by its old or its
+// An open is for write if it may write or made the file, and for read if it may
+// read or neither. A rename is admitted by its old or its
 // new name.
 func (i *Interest) Admits(e *event.Event) bool {
 	switch p := e.Payload.(type) {
@@ -139,7 +141,7 @@ func (i *Interest) Admits(e *event.Event) bool {
 		case e.Kind == event.KindNetworkAccept:
 			return i.Any&OpAccept != 0 || i.Ports[p.Local.Port]&OpAccept != 0
 		case p.Remote.Family == event.FamilyUnix:
-			return i.admitsPath(OpConnectUnix, p.Path)
+			return (i.Any|i.Names[event.BaseName(p.Path)])&OpConnectUnix != 0
 		}
 		return i.Any&OpConnectInet != 0 || i.Ports[p.Remote.Port]&OpConnectInet != 0
 	case *event.Memory:
@@ -162,7 +164,7 @@ func (i *Interest) admitsPath(ops Op, path string) bool {
 }
 
 func openOps(p *event.Open) (ops Op) {
-	if p.Write || p.Created || p.Truncate {
+	if p.Write || p.Created {
 		ops |= OpOpenWrite
 	}
 	if p.Read || ops == 0 {

@@ -43,6 +43,9 @@ func TestInterestOfConditions(t *testing.T) {
 		{"network_connect", `connect.remote.port in [22u, 23u]`, []string{"connect: ports 22 23"}},
 		{"network_connect", `connect.remote.port == 22u || connect.path.endsWith("/docker.sock")`,
 			[]string{"connect to unix sockets: names docker.sock", "connect: ports 22"}},
+		{"network_connect", `connect.path.endsWith(".sock")`, []string{"connect to unix sockets: " + all}},
+		{"network_connect", `connect.path.startsWith("/run/")`, []string{"connect to unix sockets: " + all}},
+		{"file_open", `open.truncate && open.file.name == "x"`, []string{"open for read: names x", "open for write: names x"}},
 		{"network_connect", `connect.remote.ip == "169.254.169.254"`, []string{"connect: " + all}},
 		{"network_accept", `accept.local.port == 80u`, []string{"accept: ports 80"}},
 		{"memory_protect", `protect.write_to_execute && !(process.name in shells)`, []string{"memory from writable to executable: every one"}},
@@ -112,7 +115,7 @@ func TestInterestAdmitsWhatRulesMatch(t *testing.T) {
 		`open.write`, `open.read`, `!open.write`, `open.created`, `open.file.name == "shadow"`, `open.file.path.endsWith("shadow")`, `open.file.path.endsWith("/shadow")`,
 		`open.file.path.startsWith("/etc/")`, `open.file.path.ext() in extensions`, `extensions.exists(x, open.file.name.endsWith(x))`, `open.file.name in ["a.php", "b.php"]`,
 		`rename.new_name == "shadow"`, `rename.file.path.ext() == ".php"`, `unlink.file.name == "shadow"`, `chmod.executable`, `chmod.file.name == "shadow"`,
-		`connect.path.base() == "docker.sock"`, `connect.remote.port == 443u`, `connect.remote.port in [22u, 4444u]`, `accept.local.port == 22u`, `connect.remote.family == "unix"`,
+		`connect.path.base() == "docker.sock"`, `connect.path.endsWith(".sock")`, `open.truncate`, `connect.remote.port == 443u`, `connect.remote.port in [22u, 4444u]`, `accept.local.port == 22u`, `connect.remote.family == "unix"`,
 		`protect.write_to_execute`, `map.write_and_execute`, `protect.region in ["memfd", "stack"]`, `map.region == "anonymous"`, `process.name in shells`, `process.name == "nginx"`,
 		`shells.all(s, process.name != s)`, `web_roots.exists(r, rename.new_path.startsWith(r))`, `"net" in event.namespace.joined_host`,
 	}

@@ -214,6 +214,11 @@ type Event struct {
 	Container *Container `protobuf:"bytes,18,opt,name=container,proto3" json:"container,omitempty"`
 	// Absent: the process belongs to no session.
 	Session *Session `protobuf:"bytes,19,opt,name=session,proto3" json:"session,omitempty"`
+	// Real and effective user and real group of the thread as it acted; the process's
+	// credentials are those of its last exec.
+	Uid  uint32 `protobuf:"varint,20,opt,name=uid,proto3" json:"uid,omitempty"`
+	Euid uint32 `protobuf:"varint,21,opt,name=euid,proto3" json:"euid,omitempty"`
+	Gid  uint32 `protobuf:"varint,22,opt,name=gid,proto3" json:"gid,omitempty"`
 	// Types that are valid to be assigned to Payload:
 	//
 	//	*Event_Fork
@@ -396,6 +401,27 @@ func (x *Event) GetSession() *Session {
 		return x.Session
 	}
 	return nil
+}
+
+func (x *Event) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *Event) GetEuid() uint32 {
+	if x != nil {
+		return x.Euid
+	}
+	return 0
+}
+
+func (x *Event) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
 }
 
 func (x *Event) GetPayload() isEvent_Payload {
@@ -1203,7 +1229,8 @@ func (x *File) GetOrigin() *FileOrigin {
 	return nil
 }
 
-// FileOrigin is the last process seen opening the file for write or renaming it into place.
+// FileOrigin is the last process seen opening the file for write; where none was, the one
+// seen renaming it into place.
 type FileOrigin struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ProcessId   string                 `protobuf:"bytes,1,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
@@ -2851,7 +2878,7 @@ var File_proto_sensor_v1_event_proto protoreflect.FileDescriptor
 
 const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1bproto/sensor/v1/event.proto\x12\x11seawall.sensor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\v\n" +
+	"\x1bproto/sensor/v1/event.proto\x12\x11seawall.sensor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\f\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.seawall.sensor.v1.KindR\x04kind\x12.\n" +
@@ -2874,7 +2901,10 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\aprocess\x18\x10 \x01(\v2\x1a.seawall.sensor.v1.ProcessR\aprocess\x128\n" +
 	"\tancestors\x18\x11 \x03(\v2\x1a.seawall.sensor.v1.ProcessR\tancestors\x12:\n" +
 	"\tcontainer\x18\x12 \x01(\v2\x1c.seawall.sensor.v1.ContainerR\tcontainer\x124\n" +
-	"\asession\x18\x13 \x01(\v2\x1a.seawall.sensor.v1.SessionR\asession\x124\n" +
+	"\asession\x18\x13 \x01(\v2\x1a.seawall.sensor.v1.SessionR\asession\x12\x10\n" +
+	"\x03uid\x18\x14 \x01(\rR\x03uid\x12\x12\n" +
+	"\x04euid\x18\x15 \x01(\rR\x04euid\x12\x10\n" +
+	"\x03gid\x18\x16 \x01(\rR\x03gid\x124\n" +
 	"\x04fork\x18  \x01(\v2\x1e.seawall.sensor.v1.ProcessForkH\x00R\x04fork\x124\n" +
 	"\x04exec\x18! \x01(\v2\x1e.seawall.sensor.v1.ProcessExecH\x00R\x04exec\x124\n" +
 	"\x04exit\x18\" \x01(\v2\x1e.seawall.sensor.v1.ProcessExitH\x00R\x04exit\x12C\n" +
