@@ -92,9 +92,12 @@ gate-kernels: KERNELS := $(GATE_KERNELS)
 gate-kernels: test-kernels
 
 .PHONY: bench
-bench: go-present ## benchmarks, with the load of the machine they ran on
+bench: build ## benchmarks, and what the agent costs idle and under a storm (root), with the machine's load
 	@echo "machine: $$(nproc) CPUs, load $$(cut -d ' ' -f 1-3 /proc/loadavg), Linux $$(uname -r), $$(go version)"
 	go test -run '^$$' -bench . -benchmem -p 1 $(EXEC) ./agent/... ./internal/...
+	CGO_ENABLED=0 go build -o build/seawall-attack ./tools/attack
+	go build -o build/bench ./tools/bench
+	$(ROOT) build/bench
 	@echo "load at the end: $$(cut -d ' ' -f 1-3 /proc/loadavg)"
 
 .PHONY: vet
