@@ -44,10 +44,10 @@ func start() int {
 
 	switch command {
 	case config.Version:
-		fmt.Println("seawall-agent", obs.Version())
+		fmt.Fprintln(os.Stdout, "seawall-agent", obs.Version())
 		return 0
 	case config.CheckConfig:
-		err = checkConfig(c)
+		err = checkConfig(c, os.Stdout)
 	case config.Probe:
 		err = showProbe(ctx, c, os.Stdout)
 	case config.Run:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -220,12 +221,12 @@ func loadRules(c config.Config) (*rule.Set, error) {
 	return set, nil
 }
 
-func checkConfig(c config.Config) error {
+func checkConfig(c config.Config, out io.Writer) error {
 	rules, err := loadRules(c)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("configuration is usable, %d rules load\n", len(rules.Rules()))
+	fmt.Fprintf(out, "configuration is usable, %d rules load\n", len(rules.Rules()))
 	return nil
 }
 

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -15,13 +13,14 @@ import (
 	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
-	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"go.uber.org/zap/zaptest"
 	"golang.org/x/sys/unix"
 
 	"github.com/seawall-security/seawall/agent/container"
 	"github.com/seawall-security/seawall/internal/event"
+	"github.com/seawall-security/seawall/internal/testcontainerd"
 	"github.com/seawall-security/seawall/internal/testpriv"
 )
 
@@ -52,7 +51,7 @@ func newWorld(t *testing.T, address string, wait time.Duration) *world {
 		t.Fatal(err)
 	}
 	w := &world{
-		t: t, tree: tree, namespace: testNamespace(t),
+		t: t, tree: tree, namespace: testcontainerd.Namespace(t),
 		changed: make(chan struct{}, 1), born: make(map[string]uint64),
 	}
 	w.table = container.NewTable(container.Options{Hierarchy: tree, Wait: wait, Notify: w.notify})
@@ -77,33 +76,6 @@ func newWorld(t *testing.T, address string, wait time.Duration) *world {
 		stop()
 	})
 	return w
-}
-
-// testNamespace is one that no other run uses. It removes the groups that runc
-// leaves in the other v1 hierarchies.
-func testNamespace(t *testing.T) string {
-	namespace := fmt.Sprintf("seawall-test-%d", os.Getpid())
-	t.Cleanup(func() {
-		left, _ := filepath.Glob("/sys/fs/cgroup/*/" + namespace)
-		var dirs []string
-		for _, top := range left {
-			err := filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
-				if err == nil && d.IsDir() {
-					dirs = append(dirs, name)
-				}
-				return err
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		}
-		for _, dir := range slices.Backward(dirs) {
-			if err := os.Remove(dir); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return namespace
 }
 
 func (w *world) notify() {
@@ -262,16 +234,16 @@ func (w *world) connected(t *testing.T) {
 }
 
 func TestContainerdNames(t *testing.T) {
-	d := newDaemon(t)
-	d.start()
-	w := newWorld(t, d.address, 20*time.Second)
-	client, ctx := d.client(t, w.namespace)
-	image := d.importImage(t, ctx, client)
+	d := testcontainerd.New(t)
+	d.Start(t)
+	w := newWorld(t, d.Address, 20*time.Second)
+	client, ctx := d.Client(t, w.namespace)
+	image := testcontainerd.Import(t, ctx, client)
 	w.connected(t)
 
 	t.Run("facts", func(t *testing.T) {
-		created := d.create(t, ctx, client, image, "web1", []string{"sleep", "600"})
-		remove := d.run(t, ctx, created)
+		created := testcontainerd.Create(t, ctx, client, image, "web1", []string{"sleep", "600"})
+		remove := testcontainerd.Run(t, ctx, created)
 		defer remove(true)
 		path := "/" + w.namespace + "/web1"
 		got := w.named(t, path)
@@ -279,8 +251,8 @@ func TestContainerdNames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.ID != "web1" || got.Name != "name-of-web1" || got.RuntimeNamespace != w.namespace ||
-			got.Image != imageName || got.ImageDigest != image.Target().Digest.String() || got.Labels["team"] != "tiny" ||
+		if got.ID != "web1" || got.Name != testcontainerd.Name("web1") || got.RuntimeNamespace != w.namespace ||
+			got.Image != testcontainerd.ImageName || got.ImageDigest != image.Target().Digest.String() || got.Labels["team"] != "tiny" ||
 			!got.Created.Equal(info.CreatedAt) || got.CgroupPath != path || got.CgroupID != w.id(path) {
 			t.Errorf("container is %+v", got)
 		}
@@ -300,8 +272,16 @@ func TestContainerdNames(t *testing.T) {
 	t.Run("burst", func(t *testing.T) {
 		var wait sync.WaitGroup
 		for i := range 20 {
-			created := d.create(t, ctx, client, image, fmt.Sprintf("burst%d", i), []string{"true"})
-			wait.Go(func() { d.run(t, ctx, created)(false) })
+			created := testcontainerd.Create(t, ctx, client, image, fmt.Sprintf("burst%d", i), []string{"true"})
+			wait.Go(func() {
+				running, err := testcontainerd.Launch(ctx, created, cio.NullIO)
+				if err == nil {
+					err = running.Remove(ctx, false)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
 		}
 		wait.Wait()
 		for i := range 20 {
@@ -313,9 +293,9 @@ func TestContainerdNames(t *testing.T) {
 
 	t.Run("same name again", func(t *testing.T) {
 		path := "/" + w.namespace + "/again"
-		d.run(t, ctx, d.create(t, ctx, client, image, "again", []string{"true"}))(false)
+		testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, "again", []string{"true"}))(false)
 		first, firstID := w.named(t, path), w.id(path)
-		remove := d.run(t, ctx, d.create(t, ctx, client, image, "again", []string{"sleep", "600"}))
+		remove := testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, "again", []string{"sleep", "600"}))
 		defer remove(true)
 		w.until(t, "second cgroup", func() bool { return w.id(path) != firstID })
 		second := w.named(t, path)
@@ -329,7 +309,7 @@ func TestContainerdNames(t *testing.T) {
 
 	t.Run("gone before its birth is read", func(t *testing.T) {
 		release := w.hold()
-		d.run(t, ctx, d.create(t, ctx, client, image, "short", []string{"true"}))(false)
+		testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, "short", []string{"true"}))(false)
 		path := "/" + w.namespace + "/short"
 		w.until(t, "both events are there", func() bool {
 			w.mu.Lock()
@@ -343,19 +323,19 @@ func TestContainerdNames(t *testing.T) {
 	})
 
 	t.Run("metadata gone before they could be read", func(t *testing.T) {
-		event := &apievents.ContainerCreate{ID: "ghost", Image: imageName}
+		event := &apievents.ContainerCreate{ID: "ghost", Image: testcontainerd.ImageName}
 		if err := client.EventService().Publish(ctx, "/containers/create", event); err != nil {
 			t.Fatal(err)
 		}
 		w.mkdir(t, "/"+w.namespace+"/ghost", nil)
-		if c := w.named(t, "/"+w.namespace+"/ghost"); c.ID != "ghost" || c.Image != imageName || c.ImageDigest != "" {
+		if c := w.named(t, "/"+w.namespace+"/ghost"); c.ID != "ghost" || c.Image != testcontainerd.ImageName || c.ImageDigest != "" {
 			t.Errorf("container is %+v", c)
 		}
 	})
 
 	t.Run("path relative to the runtime's own", func(t *testing.T) {
-		created := d.create(t, ctx, client, image, "relative", []string{"sleep", "600"}, oci.WithCgroup(w.namespace+"-relative"))
-		remove := d.run(t, ctx, created)
+		created := testcontainerd.Create(t, ctx, client, image, "relative", []string{"sleep", "600"}, oci.WithCgroup(w.namespace+"-relative"))
+		remove := testcontainerd.Run(t, ctx, created)
 		defer remove(true)
 		task, err := created.Task(ctx, nil)
 		if err != nil {
@@ -381,7 +361,7 @@ func TestContainerdNames(t *testing.T) {
 		w.mkdir(t, "/"+w.namespace+"/some/where", runcProcess)
 		stop := w.watch(t, "/"+w.namespace+"/some/where")
 		defer stop()
-		remove := d.run(t, ctx, d.create(t, ctx, client, image, "odd", []string{"sleep", "600"}, oci.WithCgroup(path)))
+		remove := testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, "odd", []string{"sleep", "600"}, oci.WithCgroup(path)))
 		defer remove(true)
 		if c := w.named(t, path); c.ID != "odd" {
 			t.Errorf("container is %+v", c)
@@ -391,14 +371,14 @@ func TestContainerdNames(t *testing.T) {
 }
 
 func TestForgedBecomesHost(t *testing.T) {
-	d := newDaemon(t)
-	d.start()
-	w := newWorld(t, d.address, 300*time.Millisecond)
-	client, ctx := d.client(t, w.namespace)
-	image := d.importImage(t, ctx, client)
+	d := testcontainerd.New(t)
+	d.Start(t)
+	w := newWorld(t, d.Address, 300*time.Millisecond)
+	client, ctx := d.Client(t, w.namespace)
+	image := testcontainerd.Import(t, ctx, client)
 	w.connected(t)
 	id := strings.Repeat("0badc0de", 8)
-	remove := d.run(t, ctx, d.create(t, ctx, client, image, id, []string{"sleep", "600"}))
+	remove := testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, id, []string{"sleep", "600"}))
 	defer remove(true)
 	w.named(t, "/"+w.namespace+"/"+id)
 	w.mkdir(t, "/kubepods-"+w.namespace, nil)
@@ -413,8 +393,8 @@ func TestForgedBecomesHost(t *testing.T) {
 }
 
 func TestContainerdComesLateAndRestarts(t *testing.T) {
-	d := newDaemon(t)
-	w := newWorld(t, d.address, 300*time.Millisecond)
+	d := testcontainerd.New(t)
+	w := newWorld(t, d.Address, 300*time.Millisecond)
 	w.until(t, "tried", func() bool { return errors.Is(w.runtime.Connection().Err, syscall.ENOENT) })
 
 	orphan := w.mkdir(t, "/"+w.namespace+"/orphan", runcProcess)
@@ -423,65 +403,47 @@ func TestContainerdComesLateAndRestarts(t *testing.T) {
 		t.Errorf("container is %+v", c)
 	}
 
-	d.start()
-	client, ctx := d.client(t, w.namespace)
+	d.Start(t)
+	client, ctx := d.Client(t, w.namespace)
 	w.connected(t)
-	image := d.importImage(t, ctx, client)
-	before := d.create(t, ctx, client, image, "before", []string{"sleep", "600"})
-	d.run(t, ctx, before)
+	image := testcontainerd.Import(t, ctx, client)
+	before := testcontainerd.Create(t, ctx, client, image, "before", []string{"sleep", "600"})
+	testcontainerd.Run(t, ctx, before)
 	w.named(t, "/"+w.namespace+"/before")
 
-	d.end(syscall.SIGKILL)
+	d.End(t, syscall.SIGKILL)
 	w.until(t, "disconnected", func() bool { return !w.runtime.Connection().Connected })
-	if c, state := w.table.Lookup(w.id("/" + w.namespace + "/before")); state != container.Known || c.Image != imageName {
+	if c, state := w.table.Lookup(w.id("/" + w.namespace + "/before")); state != container.Known || c.Image != testcontainerd.ImageName {
 		t.Errorf("without the daemon it is %v %+v", state, c)
 	}
-	d.start()
+	d.Start(t)
 	w.until(t, "connected again", func() bool { return w.runtime.Connection().Connects == 2 })
-	client, ctx = d.client(t, w.namespace)
-	image, err := client.GetImage(ctx, imageName)
+	client, ctx = d.Client(t, w.namespace)
+	image, err := client.GetImage(ctx, testcontainerd.ImageName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.run(t, ctx, d.create(t, ctx, client, image, "after", []string{"true"}))(false)
+	testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, "after", []string{"true"}))(false)
 	if c := w.named(t, "/"+w.namespace+"/after"); c.ImageDigest != image.Target().Digest.String() {
 		t.Errorf("container is %+v", c)
 	}
-	removeByID(t, ctx, client, "before")
-}
-
-func removeByID(t *testing.T, ctx context.Context, client *containerd.Client, id string) {
-	t.Helper()
-	loaded, err := client.LoadContainer(ctx, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	task, err := loaded.Task(ctx, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := task.Delete(ctx, containerd.WithProcessKill); err != nil {
-		t.Error(err)
-	}
-	if err := loaded.Delete(ctx, containerd.WithSnapshotCleanup); err != nil {
-		t.Error(err)
-	}
+	testcontainerd.RemoveByID(t, ctx, client, "before")
 }
 
 // TestContainersBeforeTheAgent starts the agent's part after the container, so
 // that nobody saw its cgroup made; without a daemon the shim's word is enough.
 func TestContainersBeforeTheAgent(t *testing.T) {
-	d := newDaemon(t)
-	d.start()
-	namespace := testNamespace(t)
-	client, ctx := d.client(t, namespace)
-	image := d.importImage(t, ctx, client)
+	d := testcontainerd.New(t)
+	d.Start(t)
+	namespace := testcontainerd.Namespace(t)
+	client, ctx := d.Client(t, namespace)
+	image := testcontainerd.Import(t, ctx, client)
 	id := strings.Repeat("5eaf00d5", 8)
-	remove := d.run(t, ctx, d.create(t, ctx, client, image, id, []string{"sleep", "600"}))
+	remove := testcontainerd.Run(t, ctx, testcontainerd.Create(t, ctx, client, image, id, []string{"sleep", "600"}))
 	defer func() { remove(true) }()
 	path := "/" + namespace + "/" + id
 
-	nobody := newWorld(t, d.address+".absent", 100*time.Millisecond)
+	nobody := newWorld(t, d.Address+".absent", 100*time.Millisecond)
 	cgroup, err := nobody.tree.Lookup(path)
 	if err != nil {
 		t.Fatal(err)
@@ -491,9 +453,9 @@ func TestContainersBeforeTheAgent(t *testing.T) {
 		t.Errorf("container is %+v", c)
 	}
 
-	w := newWorld(t, d.address, 20*time.Second)
+	w := newWorld(t, d.Address, 20*time.Second)
 	w.born[path] = cgroup
-	if c := w.named(t, path); c.Image != imageName || c.Created.IsZero() {
+	if c := w.named(t, path); c.Image != testcontainerd.ImageName || c.Created.IsZero() {
 		t.Errorf("container is %+v", c)
 	}
 }

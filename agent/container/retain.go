@@ -88,9 +88,25 @@ func (t *Table) rewalk(first bool) error {
 	return nil
 }
 
+// begin lets the candidates found so far wait from now on. Between NewTable and Run
+// the hooks are attached, which takes longer than Wait, and nobody can ask a runtime:
+// the containers that ran before the agent would be settled before the first answer.
+func (t *Table) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	if !t.connected {
+		t.lost = now
+	}
+	for rec := range t.pending {
+		rec.deadline = now.Add(t.options.Wait)
+	}
+}
+
 // Run keeps deadlines and retention and walks the tree when something was
 // missed. It returns when ctx ends, with nil, and starts no other goroutine.
 func (t *Table) Run(ctx context.Context) error {
+	t.begin()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	check := time.NewTicker(checkInterval)

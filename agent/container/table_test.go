@@ -329,12 +329,11 @@ func TestSeedAndRewalk(t *testing.T) {
 
 	odd := make("/some/odd/place")
 	table.Born(odd, "/some/odd/place", nil)
-	q, _ := table.candidateAt("/some/odd")
 	clock.add(DefaultWait)
 	table.Tick()
 	expectState(t, table, odd, Host, "")
 	table.expect("/some/odd/place", "web1") // a runtime says it runs there: the group is filed anew
-	if q, _ = table.candidateAt("/some/odd/place"); q.ID == "web1" {
+	if q, _ := table.candidateAt("/some/odd/place"); q.ID == "web1" {
 		t.Error("a cgroup that belongs to a candidate was taken from it by its name alone")
 	}
 }
@@ -377,6 +376,31 @@ func TestRun(t *testing.T) {
 		if notified != 1 {
 			t.Errorf("notified %d times", notified)
 		}
+	})
+}
+
+// TestWaitBeginsWithRun: hooks are attached between NewTable and Run, for longer than a
+// candidate waits; a container that was there before still gets its runtime's word.
+func TestWaitBeginsWithRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable(Options{})
+		time.Sleep(2 * DefaultWait)
+		table.Born(1, "/default/web1", nil) // as a walk of the tree finds it
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := table.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(DefaultWait - 1)
+		synctest.Wait()
+		expectState(t, table, 1, Pending, "")
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		expectState(t, table, 1, Host, "")
+		cancel()
+		running.Wait()
 	})
 }
 

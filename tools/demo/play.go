@@ -59,7 +59,7 @@ func (p *play) run(ctx context.Context) (found []scene, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, set.Close()) }()
+	defer func() { err = errors.Join(err, set.Close(ctx)) }()
 	p.say("containerd ready", begun)
 
 	var watcher *agent
@@ -165,6 +165,6 @@ func concerns(d *sensorv1.Detection, container string) bool {
 func now() uint64 {
 	var at unix.Timespec
 	// Fails only for clocks that do not exist.
-	unix.ClockGettime(unix.CLOCK_BOOTTIME, &at)
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &at)
 	return uint64(at.Nano())
 }

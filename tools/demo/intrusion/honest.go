@@ -91,13 +91,13 @@ func serve(set *stage.Stage, address netip.AddrPort, path string, content []byte
 		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { w.Write(content) })
+	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
 	server := &http.Server{Handler: mux}
 	ended := make(chan struct{})
 	// Ends when stop closes the server.
 	go func() {
 		defer close(ended)
-		server.Serve(listener)
+		_ = server.Serve(listener) // always ends with an error, of its Close
 	}()
 	return func() {
 		server.Close()

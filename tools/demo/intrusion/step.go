@@ -57,7 +57,7 @@ func (b browser) upload(ctx context.Context, name string, content []byte) error 
 	if err != nil {
 		return err
 	}
-	part.Write(content) // never fails: into memory
+	_, _ = part.Write(content) // never fails: into memory
 	form.Close()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, b.shop+"/upload.php", &body)
 	if err != nil {

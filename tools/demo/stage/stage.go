@@ -52,7 +52,7 @@ func Open(ctx context.Context) (stage *Stage, err error) {
 	s := &Stage{dir: dir}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(err, s.Close(ctx))
 		}
 	}()
 	if s.network, err = newNetwork(ctx); err != nil {
@@ -79,9 +79,9 @@ func (s *Stage) ContainerID() string {
 }
 
 // Close ends what the stage started, the container first, containerd last, and
-// removes every trace of it.
-func (s *Stage) Close() error {
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), "k8s.io"), closeTimeout)
+// removes every trace of it, also after ctx has ended.
+func (s *Stage) Close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.WithoutCancel(ctx), "k8s.io"), closeTimeout)
 	defer cancel()
 	var errs []error
 	if s.pod != nil {

@@ -42,7 +42,7 @@ func TestStage(t *testing.T) {
 		visit(ctx, t, set)
 	}
 	dir := filepath.Dir(set.Socket())
-	if err := set.Close(); err != nil {
+	if err := set.Close(ctx); err != nil {
 		t.Errorf("close: %v", err)
 	}
 	expectNothing(t, dir, set.ContainerID())
