@@ -20,6 +20,7 @@ import (
 	"github.com/seawall-security/seawall/agent/pipeline"
 	"github.com/seawall-security/seawall/agent/probe"
 	"github.com/seawall-security/seawall/agent/process"
+	"github.com/seawall-security/seawall/internal/event"
 	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/rule"
 	"github.com/seawall-security/seawall/internal/rule/builtin"
@@ -76,14 +77,19 @@ func run(ctx context.Context, c config.Config) (err error) {
 	})
 	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
 		AgentID: agentID, BootID: bootID, Node: c.Node})
-	stages := pipeline.New(pipeline.Options{
-		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}), Containers: containers,
+	options := pipeline.Options{
+		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Rules: rules, Sink: printer, Mark: sensor.Mark, PenEvents: c.Pen.Events, PenWait: 2 * c.Pen.Wait,
-	})
+	}
+	if hierarchy != nil {
+		options.Containers = containers
+	}
+	stages := pipeline.New(options)
 	stages.SetClock(clock)
 	if err := seed(sensor, stages, processes, log); err != nil {
 		return err
 	}
+	markSeeds(sensor, processes, rules.Interest().Marks)
 
 	ready := &obs.Ready{}
 	hooks := ready.Add("hooks")
@@ -173,6 +179,27 @@ func seed(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Ta
 	return nil
 }
 
+// markSeeds gives processes that ran before the hooks the marks that the kernel gives at
+// exec and entry, so that their coming children are followed too.
+func markSeeds(sensor *probe.Sensor, processes *process.Table, marks map[string]event.Tree) {
+	for p := range processes.Each {
+		reasons := marks[p.Name]
+		for a := range p.Ancestors {
+			above := marks[a.Name]
+			if above.Has(event.TreeWebServer) && !reasons.Has(event.TreeWebServer) {
+				above = above&^event.TreeWebServer | event.TreeWeb
+			}
+			reasons |= above
+		}
+		if p.Session != nil && !p.Session.Init {
+			reasons |= event.TreeEntered
+		}
+		if reasons != 0 {
+			sensor.Mark(p.Key, reasons)
+		}
+	}
+}
+
 // newContainers makes the table of the hierarchy that runtimes use. A host without any
 // (an initramfs) has no containers.
 func newContainers(c config.Config, log *zap.Logger) (*container.Table, *container.Hierarchy, error) {
@@ -183,6 +210,9 @@ func newContainers(c config.Config, log *zap.Logger) (*container.Table, *contain
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("find cgroup hierarchy: %w", err)
+	}
+	if hierarchy != nil && hierarchy.Partial {
+		log.Warn("the cgroup mount shows a part of the tree only: containers outside it have no names; give the agent the host's cgroup namespace")
 	}
 	return container.NewTable(container.Options{Hierarchy: hierarchy, Wait: c.Pen.Wait}), hierarchy, nil
 }

@@ -32,15 +32,16 @@ type Sink interface {
 
 // Options are the stages and what they need.
 type Options struct {
-	Log        *zap.Logger
-	BootID     string
-	Processes  *process.Table
-	Origins    *origin.Table
+	Log       *zap.Logger
+	BootID    string
+	Processes *process.Table
+	Origins   *origin.Table
+	// Containers is nil on hosts without cgroups: everything is the host's.
 	Containers Containers
 	Rules      *rule.Set
 	Sink       Sink
 	// Mark, if set, adds a process to the kernel's tree of interest after a rule's hit.
-	Mark func(event.Key)
+	Mark func(event.Key, event.Tree)
 	// PenEvents and PenWait bound the pen.
 	PenEvents int
 	PenWait   time.Duration
@@ -108,6 +109,10 @@ func (p *Pipeline) Record(record []byte) {
 	p.options.Origins.Attach(ev)
 	p.options.Processes.Apply(ev)
 	p.options.Origins.Record(ev)
+	if p.options.Containers == nil {
+		p.finish(ev)
+		return
+	}
 	if c, ok := ev.Payload.(*event.Cgroup); ok {
 		if ev.Kind == event.KindCgroupCreate {
 			p.options.Containers.Born(c.ID, c.Path, ev.Process)
@@ -131,6 +136,9 @@ func (p *Pipeline) Record(record []byte) {
 // Idle lets go of events whose container is known by now. The reader calls it whenever
 // its rings are empty, and at least every 20 ms.
 func (p *Pipeline) Idle() {
+	if p.options.Containers == nil {
+		return
+	}
 	if p.pen.empty() {
 		p.changed, _ = p.options.Containers.Changed(p.changed[:0])
 		return
@@ -208,7 +216,7 @@ func (p *Pipeline) detect(r *rule.Rule) {
 	ev := p.current
 	p.ledger.detections.Add(1)
 	if p.options.Mark != nil && ev.Kind != event.KindProcessExit {
-		p.options.Mark(ev.Actor)
+		p.options.Mark(ev.Actor, event.TreeRule)
 	}
 	p.options.Sink.Detection(r.Detection(ev, p.options.BootID))
 }

@@ -25,10 +25,10 @@ func (r Ring) String() string { return [...]string{"decisive", "bulk"}[r&1] }
 // wake-ups a second cost a tenth of a percent of a core.
 const bulkInterval = 20 * time.Millisecond
 
-// Read delivers records to handle until ctx ends; then it drains what is there and
+// Read delivers records to handle until ctx ends; then it delivers what is there and
 // returns nil. It belongs to one goroutine, on which handle runs; a record is valid
-// until handle returns. idle runs whenever both rings are empty, at least every
-// bulkInterval.
+// until handle returns. idle runs between records, at least every bulkInterval or
+// drainRecords.
 //
 // Records come in the order of their cause: a bulk record is looked at before the
 // decisive ring is, so whatever led to it (its process's fork and exec) was committed
@@ -56,10 +56,18 @@ func (s *Sensor) Read(ctx context.Context, handle func(Ring, []byte), idle func(
 		{Fd: int32(wake), Events: unix.POLLIN},
 	}
 	for {
-		s.drain(handle)
+		empty := s.drain(handle)
 		idle()
 		if ctx.Err() != nil {
+			for range lastDrains {
+				if s.drain(handle) {
+					break
+				}
+			}
 			return nil
+		}
+		if !empty {
+			continue
 		}
 		if _, err := unix.Poll(fds, int(bulkInterval/time.Millisecond)); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for records: %w", err)
@@ -67,8 +75,15 @@ func (s *Sensor) Read(ctx context.Context, handle func(Ring, []byte), idle func(
 	}
 }
 
-func (s *Sensor) drain(handle func(Ring, []byte)) {
-	for {
+// drainRecords bounds one drain: under a storm that never ends, idle must run too.
+const drainRecords = 4096
+
+// lastDrains bounds what is delivered at the end, to more than any ring holds.
+const lastDrains = 64
+
+// drain delivers what is there and reports whether the rings were read empty.
+func (s *Sensor) drain(handle func(Ring, []byte)) (empty bool) {
+	for range drainRecords {
 		bulk := s.rings[Bulk].peek()
 		decisive := s.rings[Decisive].peek()
 		switch {
@@ -77,9 +92,10 @@ func (s *Sensor) drain(handle func(Ring, []byte)) {
 		case bulk != nil:
 			s.deliver(Bulk, bulk, handle)
 		default:
-			return
+			return true
 		}
 	}
+	return false
 }
 
 func (s *Sensor) deliver(ring Ring, record []byte, handle func(Ring, []byte)) {

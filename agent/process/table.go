@@ -157,6 +157,15 @@ func (t *Table) Lookup(k event.Key) *event.Process {
 	return nil
 }
 
+// Each calls yield for every process that runs and whose key is exact, in no order.
+func (t *Table) Each(yield func(*event.Process) bool) {
+	for _, e := range t.newest {
+		if !yield(&e.now.Process) {
+			return
+		}
+	}
+}
+
 // find returns the entry of an exact key. A coarse entry that the key fits
 // becomes exact by it; parent is the process's own parent, zero where the event
 // does not say.

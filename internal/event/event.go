@@ -102,6 +102,9 @@ const (
 	TreeWebServer
 )
 
+// Has reports whether all the reasons are among t.
+func (t Tree) Has(reasons Tree) bool { return t&reasons == reasons }
+
 var treeNames = [...]string{"entered", "web", "download", "rule", "collector", "web-server"}
 
 // Names lists the reasons in the order of their bits.
