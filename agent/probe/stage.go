@@ -23,12 +23,18 @@ type stage struct {
 	cgroups string // where the chosen cgroup hierarchy is mounted
 }
 
+// newStage takes the first place that can be written to: images without a shell often
+// have no /tmp, and a root that is read-only.
 func newStage(cgroups string) (*stage, error) {
-	dir, err := os.MkdirTemp("", "seawall-self-test-")
-	if err != nil {
-		return nil, err
+	var errs []error
+	for _, place := range []string{os.TempDir(), "/dev/shm", "/run"} {
+		dir, err := os.MkdirTemp(place, "seawall-self-test-")
+		if err == nil {
+			return &stage{dir: dir, cgroups: cgroups}, nil
+		}
+		errs = append(errs, err)
 	}
-	return &stage{dir: dir, cgroups: cgroups}, nil
+	return nil, errors.Join(errs...)
 }
 
 func (s *stage) close() { _ = os.RemoveAll(s.dir) }
