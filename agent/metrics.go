@@ -38,7 +38,7 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		filtered:        desc("kernel_events_filtered_total", "Events refused in the kernel.", "kind", "reason"),
 		emitted:         desc("kernel_events_emitted_total", "Events written to a ring.", "kind"),
 		droppedInKernel: desc("kernel_events_dropped_total", "Events lost in the kernel.", "kind", "reason"),
-		missing:         desc("ring_records_missing_total", "Sequence numbers passed over: equals the ring's drops once it is read empty.", "ring"),
+		missing:         desc("ring_records_missing_total", "Sequence numbers passed over: follows the ring's drops, one record per CPU behind.", "ring"),
 		missed:          desc("program_runs_missed_total", "Runs the kernel skipped because the program was running on that CPU already.", "program"),
 
 		read:         desc("events_read_total", "Records decoded: self-test + delivered + penned.", "kind"),

@@ -79,7 +79,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 		AgentID: agentID, BootID: bootID, Node: c.Node})
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
-		Rules: rules, Sink: printer, Mark: sensor.Mark, PenEvents: c.Pen.Events, PenWait: 2 * c.Pen.Wait,
+		Rules: rules, Sink: printer, Marks: sensor, PenEvents: c.Pen.Events, PenWait: 2 * c.Pen.Wait,
 	}
 	if hierarchy != nil {
 		options.Containers = containers

@@ -23,9 +23,13 @@ static __always_inline void clear_file(struct file_identity *f)
 
 /* open */
 
-static __noinline int observe_open(struct file *file, __u16 flags, long result)
+/* The caller's flags, where the hook runs after do_dentry_open has cleared O_CREAT and
+ * O_TRUNC in the file. */
+#define FLAGS_OF_FILE (~0U)
+
+static __noinline int observe_open(struct file *file, __u32 open_flags, __u16 flags, long result)
 {
-	__u32 mode, open_flags, end;
+	__u32 mode, end;
 	struct admission a;
 	struct scratch *s;
 	struct file_open *e;
@@ -62,7 +66,8 @@ static __noinline int observe_open(struct file *file, __u16 flags, long result)
 	end = append_path(s, sizeof(*e), &path, &e->path);
 	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
 	if (admit_end(&a)) {
-		open_flags = BPF_CORE_READ(file, f_flags);
+		if (open_flags == FLAGS_OF_FILE)
+			open_flags = BPF_CORE_READ(file, f_flags);
 		read_file(dentry, inode, &e->file);
 		e->result = result;
 		e->flags = open_flags;
@@ -80,14 +85,14 @@ static __noinline int observe_open(struct file *file, __u16 flags, long result)
 SEC("lsm/file_open")
 int BPF_PROG(lsm_open, struct file *file)
 {
-	observe_open(file, 0, 0);
+	observe_open(file, FLAGS_OF_FILE, 0, 0);
 	return 0;
 }
 
 SEC("fentry/security_file_open")
 int BPF_PROG(fentry_open, struct file *file)
 {
-	return observe_open(file, 0, 0);
+	return observe_open(file, FLAGS_OF_FILE, 0, 0);
 }
 
 /* Text from the caller: its last name decides, and it is made absolute with the
@@ -196,7 +201,7 @@ static __always_inline int exit_of_open(int dirfd, __u64 text, __u64 open_flags,
 	if (result >= 0) {
 		struct file *file = task_file(current_task(), result);
 
-		return file ? observe_open(file, exit_flags(), result) : 0;
+		return file ? observe_open(file, open_flags, exit_flags(), result) : 0;
 	}
 	if (result == -EROFS || result == -EACCES || result == -EPERM)
 		return observe_open_refused(dirfd, (void *)text, open_flags,

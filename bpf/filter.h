@@ -38,9 +38,14 @@ struct admission {
 
 #define TREE_ADMITS (TREE_ENTERED | TREE_WEB | TREE_DOWNLOAD | TREE_RULE | TREE_COLLECTOR)
 
-static __always_inline struct tree_entry *tree_of(__u32 tgid)
+/* The mark of a task's process. One that a former process of this number left behind
+ * (user space marks too, and may come late) is none. */
+static __always_inline struct tree_entry *tree_of(struct task_struct *task)
 {
-	return bpf_map_lookup_elem(&tree, &tgid);
+	__u32 tgid = BPF_CORE_READ(task, tgid);
+	struct tree_entry *entry = bpf_map_lookup_elem(&tree, &tgid);
+
+	return entry && entry->start_ns == task_start_ns(task) ? entry : NULL;
 }
 
 /* Whether a tree may send one more event in this second. Two CPUs may both take the
@@ -93,7 +98,7 @@ static __always_inline bool admit_begin(struct admission *a, __u32 kind, __u64 o
 		a->admitted = true;
 		return true;
 	}
-	entry = tree_of(tgid);
+	entry = tree_of(current_task());
 	if (entry)
 		a->tree = entry->reasons;
 	if (a->control->any & op) {

@@ -219,6 +219,7 @@ enum pid_type {
 
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 	int group_exit_code;
 	struct pid *pids[PIDTYPE_MAX];
 	struct tty_struct *tty;

@@ -21,7 +21,7 @@ static __always_inline __u32 mark_exec(struct task_struct *task, struct dentry *
 				       bool entered)
 {
 	__u32 tgid = BPF_CORE_READ(task, tgid);
-	struct tree_entry *entry = tree_of(tgid);
+	struct tree_entry *entry = tree_of(task);
 	struct name_key name;
 	__u32 *mark, reasons = entry ? entry->reasons : 0;
 
@@ -214,8 +214,11 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 		return 0;
 	count(book->seen);
 	fill_header(&e.header, parent, EVENT_PROCESS_FORK, EVENT_RESULT);
-	entry = tree_of(e.header.tgid);
-	if (entry) {
+	entry = tree_of(parent);
+	if (!entry) {
+		/* What a former process of the child's number left. */
+		bpf_map_delete_elem(&tree, &child_tgid);
+	} else {
 		struct tree_entry inherited = {.root_start_ns = entry->root_start_ns,
 					       .reasons = entry->reasons};
 
@@ -236,6 +239,28 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	return 0;
 }
 
+struct exit_claim {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct exit_claim);
+	__type(value, __u32);
+} exit_claims SEC(".maps");
+
+static __always_inline bool claim_exit(struct task_struct *task)
+{
+	struct exit_claim key = {.start_ns = task_start_ns(task),
+				 .tgid = BPF_CORE_READ(task, tgid)};
+	__u32 one = 1;
+
+	return bpf_map_update_elem(&exit_claims, &key, &one, BPF_NOEXIST) == 0;
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
@@ -244,15 +269,17 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	struct tree_entry *entry;
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 
-	/* The tracepoint fires for every thread; the group is gone with the last one. */
-	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+	/* The tracepoint fires for every thread; the group is gone with the last one. Two
+	 * that end at once may both see the count at zero: the first to claim tells. */
+	if (BPF_CORE_READ(task, signal, live.counter) != 0 ||
+	    (BPF_CORE_READ(task, signal, nr_threads) > 1 && !claim_exit(task)))
 		return 0;
 	book = ledger_of(EVENT_PROCESS_EXIT);
 	if (!book)
 		return 0;
 	count(book->seen);
 	fill_header(&e.header, task, EVENT_PROCESS_EXIT, EVENT_RESULT);
-	entry = tree_of(tgid);
+	entry = tree_of(task);
 	if (entry) {
 		e.header.tree = entry->reasons;
 		bpf_map_delete_elem(&tree, &tgid);

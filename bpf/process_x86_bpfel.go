@@ -23,6 +23,7 @@ const (
 	ProcessMapDecisive         = "decisive"
 	ProcessMapEnterCalls       = "enter_calls"
 	ProcessMapExitCalls        = "exit_calls"
+	ProcessMapExitClaims       = "exit_claims"
 	ProcessMapInterestNames    = "interest_names"
 	ProcessMapInterestPorts    = "interest_ports"
 	ProcessMapInterestPrefix   = "interest_prefix"
@@ -102,6 +103,7 @@ type ProcessMapSpecs struct {
 	Decisive       *ebpf.MapSpec `ebpf:"decisive"`
 	EnterCalls     *ebpf.MapSpec `ebpf:"enter_calls"`
 	ExitCalls      *ebpf.MapSpec `ebpf:"exit_calls"`
+	ExitClaims     *ebpf.MapSpec `ebpf:"exit_claims"`
 	InterestNames  *ebpf.MapSpec `ebpf:"interest_names"`
 	InterestPorts  *ebpf.MapSpec `ebpf:"interest_ports"`
 	InterestPrefix *ebpf.MapSpec `ebpf:"interest_prefix"`
@@ -147,6 +149,7 @@ type ProcessMaps struct {
 	Decisive       *ebpf.Map `ebpf:"decisive"`
 	EnterCalls     *ebpf.Map `ebpf:"enter_calls"`
 	ExitCalls      *ebpf.Map `ebpf:"exit_calls"`
+	ExitClaims     *ebpf.Map `ebpf:"exit_claims"`
 	InterestNames  *ebpf.Map `ebpf:"interest_names"`
 	InterestPorts  *ebpf.Map `ebpf:"interest_ports"`
 	InterestPrefix *ebpf.Map `ebpf:"interest_prefix"`
@@ -167,6 +170,7 @@ func (m *ProcessMaps) Close() error {
 		m.Decisive,
 		m.EnterCalls,
 		m.ExitCalls,
+		m.ExitClaims,
 		m.InterestNames,
 		m.InterestPorts,
 		m.InterestPrefix,

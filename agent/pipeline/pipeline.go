@@ -30,6 +30,13 @@ type Sink interface {
 	Detection(*sensorv1.Detection)
 }
 
+// Marks is the kernel's tree of interest.
+type Marks interface {
+	Mark(event.Key, event.Tree)
+	// Unmark takes back what came after the process had ended.
+	Unmark(event.Key)
+}
+
 // Options are the stages and what they need.
 type Options struct {
 	Log       *zap.Logger
@@ -40,8 +47,8 @@ type Options struct {
 	Containers Containers
 	Rules      *rule.Set
 	Sink       Sink
-	// Mark, if set, adds a process to the kernel's tree of interest after a rule's hit.
-	Mark func(event.Key, event.Tree)
+	// Marks, if set, is the kernel's tree of interest: a rule's hit adds its process.
+	Marks Marks
 	// PenEvents and PenWait bound the pen.
 	PenEvents int
 	PenWait   time.Duration
@@ -57,7 +64,8 @@ type Pipeline struct {
 	pen      pen
 	sequence uint64
 	changed  []uint64
-	current  *event.Event // the event being matched
+	current  *event.Event           // the event being matched
+	marked   map[event.Key]struct{} // processes that a rule has hit and that have not ended
 	matched  func(*rule.Rule)
 	ledger   ledger
 }
@@ -67,7 +75,8 @@ func New(o Options) *Pipeline {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(), pen: newPen(o.PenEvents, o.PenWait)}
+	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(), pen: newPen(o.PenEvents, o.PenWait),
+		marked: make(map[event.Key]struct{})}
 	p.matched = p.detect // bound once: a closure for each event would allocate
 	return p
 }
@@ -210,13 +219,34 @@ func (p *Pipeline) finish(ev *event.Event) {
 	p.matcher.Match(ev, p.matched)
 	p.current = nil
 	p.options.Sink.Event(ev)
+	if ev.Kind == event.KindProcessExit {
+		p.unmark(ev.Actor)
+	}
+}
+
+// maxMarked is the size of the kernel's map.
+const maxMarked = 16384
+
+// mark follows what a process does after a rule has hit it. The process may have ended
+// while its event waited here: its exit, which comes later in the ring, unmarks it.
+func (p *Pipeline) mark(ev *event.Event) {
+	if p.options.Marks == nil || ev.Kind == event.KindProcessExit || len(p.marked) >= maxMarked {
+		return
+	}
+	p.options.Marks.Mark(ev.Actor, event.TreeRule)
+	p.marked[ev.Actor] = struct{}{}
+}
+
+func (p *Pipeline) unmark(k event.Key) {
+	if _, ok := p.marked[k]; ok {
+		delete(p.marked, k)
+		p.options.Marks.Unmark(k)
+	}
 }
 
 func (p *Pipeline) detect(r *rule.Rule) {
 	ev := p.current
 	p.ledger.detections.Add(1)
-	if p.options.Mark != nil && ev.Kind != event.KindProcessExit {
-		p.options.Mark(ev.Actor, event.TreeRule)
-	}
+	p.mark(ev)
 	p.options.Sink.Detection(r.Detection(ev, p.options.BootID))
 }

@@ -34,6 +34,15 @@ func openRecord(cgroup uint64, flags event.Flags, path string) []byte {
 	return append(bytes.Clone(fixed), path...)
 }
 
+// exitRecord is a raw record of a process's end, on the host.
+func exitRecord(tgid uint32) []byte {
+	var w bpf.LayoutProcessExit
+	fixed := unsafe.Slice((*byte)(unsafe.Pointer(&w)), unsafe.Sizeof(w))
+	w.Header.Kind, w.Header.Size = uint16(event.KindProcessExit), uint32(len(fixed))
+	w.Header.TimeNs, w.Header.StartNs, w.Header.Tgid, w.Header.Tid, w.Header.CgroupId = 2000, 10, tgid, tgid, 1
+	return bytes.Clone(fixed)
+}
+
 // cgroups is a container table the test turns.
 type cgroups struct {
 	states  map[uint64]container.State
@@ -68,11 +77,15 @@ type sink struct {
 }
 
 func (s *sink) Event(ev *event.Event) {
+	open, ok := ev.Payload.(*event.Open)
+	if !ok {
+		return
+	}
 	name := "host"
 	if ev.Container != nil {
 		name = ev.Container.ID
 	}
-	s.events = append(s.events, name+" "+ev.Payload.(*event.Open).File.Path)
+	s.events = append(s.events, name+" "+open.File.Path)
 }
 func (s *sink) Detection(d *sensorv1.Detection) { s.detections = append(s.detections, d) }
 
@@ -91,10 +104,10 @@ rules:
 
 type scene struct {
 	*Pipeline
-	cgroups *cgroups
-	sink    *sink
-	now     time.Time
-	marked  []event.Key
+	cgroups          *cgroups
+	sink             *sink
+	now              time.Time
+	marked, unmarked []event.Key
 }
 
 func newScene(t *testing.T, penEvents int) *scene {
@@ -109,11 +122,14 @@ func newScene(t *testing.T, penEvents int) *scene {
 		Log: zap.NewNop(), BootID: "boot", Containers: s.cgroups, Sink: s.sink, Rules: set,
 		Processes: process.New(process.Options{BootID: "boot", Wall: wall, Proc: t.TempDir()}),
 		Origins:   origin.New(origin.Limits{}),
-		Mark:      func(k event.Key, _ event.Tree) { s.marked = append(s.marked, k) },
+		Marks:     s,
 		PenEvents: penEvents, PenWait: time.Second, Now: func() time.Time { return s.now },
 	})
 	return s
 }
+
+func (s *scene) Mark(k event.Key, _ event.Tree) { s.marked = append(s.marked, k) }
+func (s *scene) Unmark(k event.Key)             { s.unmarked = append(s.unmarked, k) }
 
 func (s *scene) expect(t *testing.T, want ...string) {
 	t.Helper()
@@ -227,6 +243,17 @@ func TestDetectionMarksItsProcess(t *testing.T) {
 		t.Errorf("%v", d)
 	}
 	if diff := cmp.Diff([]event.Key{{TGID: 7, Start: 10}}, s.marked); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// The process of an event may have ended before the event was read.
+func TestMarkEndsWithItsProcess(t *testing.T) {
+	s := newScene(t, 100)
+	s.Record(openRecord(1, 0, "/srv/wanted"))
+	s.Record(exitRecord(7))
+	s.Record(exitRecord(8)) // never marked
+	if diff := cmp.Diff([]event.Key{{TGID: 7, Start: 10}}, s.unmarked); diff != "" {
 		t.Error(diff)
 	}
 }

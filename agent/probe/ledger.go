@@ -55,8 +55,8 @@ func (s *Sensor) Ledger() ([]KindCount, error) {
 // RingCount is what one ring's reader knows.
 type RingCount struct {
 	Ring Ring
-	// Missing counts sequence numbers passed over: it equals the ring's drops once the
-	// ring is read empty.
+	// Missing counts sequence numbers passed over. It equals the ring's drops once every
+	// CPU that dropped has sent another record and the ring is read empty.
 	Missing uint64
 }
 
