@@ -20,10 +20,10 @@ type collector struct {
 	names      *container.Containerd
 	printer    *output.Printer
 
-	seen, filtered, emitted, droppedInKernel, missing, missed      *prometheus.Desc
-	read, delivered, selfTest, penned, refused, detections         *prometheus.Desc
-	penOverflows, penNameless, printed, notPrinted                 *prometheus.Desc
-	hook, connected, containerCount, containersTotal, processCount *prometheus.Desc
+	seen, filtered, emitted, droppedInKernel, missing, missed, disordered *prometheus.Desc
+	read, delivered, selfTest, penned, refused, detections                *prometheus.Desc
+	penOverflows, penNameless, printed, notPrinted                        *prometheus.Desc
+	hook, connected, containerCount, containersTotal, processCount        *prometheus.Desc
 }
 
 func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Table,
@@ -39,6 +39,7 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		emitted:         desc("kernel_events_emitted_total", "Events written to a ring.", "kind"),
 		droppedInKernel: desc("kernel_events_dropped_total", "Events lost in the kernel.", "kind", "reason"),
 		missing:         desc("ring_records_missing_total", "Sequence numbers passed over: follows the ring's drops, one record per CPU behind.", "ring"),
+		disordered:      desc("ring_records_disordered_total", "Bulk records read although a decisive one was still being written."),
 		missed:          desc("program_runs_missed_total", "Runs the kernel skipped because the program was running on that CPU already.", "program"),
 
 		read:         desc("events_read_total", "Records decoded: self-test + delivered + penned.", "kind"),
@@ -89,6 +90,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, r := range c.sensor.Rings() {
 		counter(c.missing, r.Missing, r.Ring.String())
 	}
+	counter(c.disordered, c.sensor.Disordered())
 	for program, n := range c.sensor.Missed() {
 		counter(c.missed, n, program)
 	}

@@ -24,13 +24,16 @@ struct inode___ctime_split { /* 6.11: 3aa63a569c64 */
 	__u32 i_ctime_nsec;
 } CORE;
 
+/* The top bit says since 6.13 that somebody has asked for the time. */
+#define CTIME_NSEC 0x7fffffff
+
 static __always_inline __u64 inode_change_ns(struct inode *inode)
 {
 	if (bpf_core_field_exists(struct inode___ctime_split, i_ctime_sec)) {
 		struct inode___ctime_split *i = (void *)inode;
 
 		return BPF_CORE_READ(i, i_ctime_sec) * 1000000000ULL +
-		       BPF_CORE_READ(i, i_ctime_nsec);
+		       (BPF_CORE_READ(i, i_ctime_nsec) & CTIME_NSEC);
 	}
 	if (bpf_core_field_exists(struct inode___ctime_private, __i_ctime)) {
 		struct inode___ctime_private *i = (void *)inode;

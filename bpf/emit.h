@@ -72,12 +72,10 @@ static __always_inline void send(struct ledger_row *book, void *record, __u32 si
 }
 
 /*
- * Scratch: records with a tail are put together here and sent once. There are
- * SCRATCH_DEPTH of them per CPU for programs that preempt each other; the next one
- * drops its event, counted.
+ * Scratch: records with a tail are put together here and sent once. Programs may be
+ * switched away from a CPU and others run there meanwhile, in any order, so each takes
+ * a slot that is free; when all SCRATCH_SLOTS are taken an event is dropped, booked.
  */
-#define SCRATCH_DEPTH 3
-
 #ifndef SCRATCH_TAIL_MASK
 #define SCRATCH_TAIL_MASK 8191 /* where the last span may begin */
 #endif
@@ -91,12 +89,14 @@ struct scratch {
 	char record[SCRATCH_BYTES];
 	char path[PATH_BYTES + NAME_BYTES]; /* paths are found from their end */
 	__u32 path_at;			    /* and begin here */
+	__u32 path_truncated;
+	__u32 slot; /* which one this is */
 	__u32 pad;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCH_DEPTH);
+	__uint(max_entries, SCRATCH_SLOTS);
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");
@@ -104,26 +104,29 @@ struct {
 static __always_inline struct scratch *scratch_get(struct ledger_row *book)
 {
 	struct cpu_state *cpu = this_cpu();
-	struct scratch *s;
-	__u32 depth;
+	struct scratch *s = NULL;
 
-	if (!cpu)
-		return NULL;
-	depth = fetch_add(&cpu->scratch_depth, 1);
-	s = bpf_map_lookup_elem(&scratch, &depth);
-	if (!s) {
-		__sync_fetch_and_add(&cpu->scratch_depth, -1);
-		count(book->dropped_scratch);
+	for (__u32 slot = 0; cpu && slot < SCRATCH_SLOTS; slot++) {
+		if (fetch_add(&cpu->scratch_busy[slot], 1) == 0) {
+			s = bpf_map_lookup_elem(&scratch, &slot);
+			if (s)
+				s->slot = slot;
+			break;
+		}
+		__sync_fetch_and_add(&cpu->scratch_busy[slot], -1);
 	}
+	if (!s)
+		count(book->dropped_scratch);
 	return s;
 }
 
-static __always_inline void scratch_put(void)
+static __always_inline void scratch_put(struct scratch *s)
 {
 	struct cpu_state *cpu = this_cpu();
+	__u32 slot = s->slot;
 
-	if (cpu)
-		__sync_fetch_and_add(&cpu->scratch_depth, -1);
+	if (cpu && slot < SCRATCH_SLOTS)
+		__sync_fetch_and_add(&cpu->scratch_busy[slot], -1);
 }
 
 /* Sends the record in s, whose tail ends at end, and gives the scratch back. */
@@ -134,7 +137,7 @@ static __always_inline void send_scratch(struct ledger_row *book, struct scratch
 		send(book, s->record, end, ring);
 	else
 		count(book->dropped_scratch);
-	scratch_put();
+	scratch_put(s);
 }
 
 #endif

@@ -23,6 +23,18 @@ static __always_inline void clear_file(struct file_identity *f)
 
 /* open */
 
+/* Whether overlayfs opens the file of a layer for an open of its own, which was seen: with
+ * the mounter's credentials, through a mount that is in no namespace. */
+static __always_inline bool opened_by_filesystem(struct path *path)
+{
+	struct task_struct *task = current_task();
+	struct mount *mount = (void *)path->mnt - bpf_core_field_offset(struct mount, mnt);
+	long ns = (long)BPF_CORE_READ(mount, mnt_ns);
+
+	return ns < 0 && ns >= -MAX_ERRNO &&
+	       BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred);
+}
+
 /* The caller's flags, where the hook runs after do_dentry_open has cleared O_CREAT and
  * O_TRUNC in the file. */
 #define FLAGS_OF_FILE (~0U)
@@ -37,13 +49,14 @@ static __noinline int observe_open(struct file *file, __u32 open_flags, __u16 fl
 	struct inode *inode;
 	struct dentry *dentry;
 
+	BPF_CORE_READ_INTO(&path, file, f_path);
+	if (opened_by_filesystem(&path))
+		return 0;
 	mode = BPF_CORE_READ(file, f_mode);
 	if (!admit_begin(&a, EVENT_FILE_OPEN,
-			 mode & (FMODE_WRITE | FMODE_CREATED) ? OP_OPEN_WRITE : OP_OPEN_READ))
+			 (mode & (FMODE_WRITE | FMODE_CREATED) ? OP_OPEN_WRITE : 0) |
+				 (mode & FMODE_READ ? OP_OPEN_READ : 0)))
 		return 0;
-	if (mode & FMODE_READ)
-		a.op |= OP_OPEN_READ;
-	BPF_CORE_READ_INTO(&path, file, f_path);
 	dentry = path.dentry;
 	inode = BPF_CORE_READ(file, f_inode);
 	/* A directory is opened to list it: only --no-filter asks for that. */
@@ -64,7 +77,7 @@ static __noinline int observe_open(struct file *file, __u32 open_flags, __u16 fl
 	fill_header(&e->header, current_task(), EVENT_FILE_OPEN, flags | a.flags);
 	e->header.tree = a.tree;
 	end = append_path(s, sizeof(*e), &path, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	if (admit_end(&a)) {
 		if (open_flags == FLAGS_OF_FILE)
 			open_flags = BPF_CORE_READ(file, f_flags);
@@ -77,7 +90,7 @@ static __noinline int observe_open(struct file *file, __u32 open_flags, __u16 fl
 			  (open_flags & O_TRUNC ? OPEN_TRUNCATE : 0);
 		send_scratch(a.book, s, end, RING_BULK);
 	} else {
-		scratch_put();
+		scratch_put(s);
 	}
 	return 0;
 }
@@ -119,19 +132,21 @@ static __always_inline void admit_user_path(struct admission *a, struct scratch 
 		a->admitted = true;
 }
 
-/* An absolute path is appended as it is; before a relative one comes the directory. */
+/* An absolute path is appended as it is; before a relative one comes the directory. Both
+ * together take at most PATH_BYTES: the end of a longer text is cut, and the event says so. */
 static __noinline __u32 append_user_path(struct scratch *s, __u32 end, int dirfd, const char *text,
 					 struct span *span)
 {
 	struct task_struct *task = current_task();
 	struct event_header *h;
 	struct span part;
-	struct path path;
-	__u32 begin = end;
+	struct path path = {};
+	__u32 begin = end, used;
 	char first = 0;
 
 	if (!s || !span)
 		return end;
+	h = (void *)s->record;
 	bpf_probe_read_user(&first, 1, text);
 	if (first != '/') {
 		if (dirfd == AT_FDCWD) {
@@ -139,21 +154,24 @@ static __noinline __u32 append_user_path(struct scratch *s, __u32 end, int dirfd
 		} else {
 			struct file *dir = task_file(task, dirfd);
 
+			/* Closed meanwhile by another thread: what the text is relative to is lost. */
+			if (!dir)
+				h->flags |= EVENT_PATH_TRUNCATED;
 			BPF_CORE_READ_INTO(&path, dir, f_path);
 		}
-		end = append_path(s, end, &path, &part);
-		if (end <= begin + PATH_BYTES && end - begin > 1) {
+		if (path.dentry)
+			end = append_path(s, end, &path, &part);
+		used = end - begin;
+		if (used > 1 && used < PATH_BYTES) {
 			s->record[end & SCRATCH_TAIL_MASK] = '/';
 			end++;
 		}
 	}
-	/* Directory and text together may exceed what the record holds of one path. */
-	if (end - begin > PATH_BYTES / 2) {
-		h = (void *)s->record;
+	used = end - begin;
+	if (used >= PATH_BYTES)
 		h->flags |= EVENT_PATH_TRUNCATED;
-		end = begin;
-	}
-	end = append_user_string(s, end, text, &part);
+	else
+		end = append_user_string(s, end, PATH_BYTES - used, text, &part);
 	span->offset = begin;
 	span->length = end - begin;
 	return end;
@@ -167,8 +185,10 @@ static __noinline int observe_open_refused(int dirfd, const char *text, __u32 op
 	struct scratch *s;
 	struct file_open *e;
 	__u32 end, write = open_flags & (O_ACCMODE | O_TRUNC | O_CREAT);
+	bool read = (open_flags & O_ACCMODE) != O_WRONLY;
 
-	if (!admit_begin(&a, EVENT_FILE_OPEN, write ? OP_OPEN_WRITE : OP_OPEN_READ))
+	if (!admit_begin(&a, EVENT_FILE_OPEN,
+			 (write ? OP_OPEN_WRITE : 0) | (read ? OP_OPEN_READ : 0)))
 		return 0;
 	s = scratch_get(a.book);
 	if (!s)
@@ -180,14 +200,14 @@ static __noinline int observe_open_refused(int dirfd, const char *text, __u32 op
 	clear_file(&e->file);
 	e->result = result;
 	e->flags = open_flags;
-	e->seen = OPEN_FAILED | (write ? OPEN_WRITE : OPEN_READ) |
+	e->seen = OPEN_FAILED | (write ? OPEN_WRITE : 0) | (read ? OPEN_READ : 0) |
 		  (open_flags & O_TRUNC ? OPEN_TRUNCATE : 0);
 	end = append_user_path(s, sizeof(*e), dirfd, text, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	if (admit_end(&a))
 		send_scratch(a.book, s, end, RING_BULK);
 	else
-		scratch_put();
+		scratch_put(s);
 	return 0;
 }
 
@@ -282,14 +302,14 @@ static __noinline int observe_rename(struct path *old_dir, struct dentry *old, s
 	e->header.tree = a.tree;
 	e->result = 0;
 	end = append_child(s, sizeof(*e), old_dir, old, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	end = append_child(s, end, new_dir, new, &e->new_path);
-	admit_prefix(&a, &s->record[e->new_path.offset & SCRATCH_TAIL_MASK], e->new_path.length);
+	admit_prefix(&a, s, &e->new_path);
 	if (admit_end(&a)) {
 		read_file(old, BPF_CORE_READ(old, d_inode), &e->file);
 		send_scratch(a.book, s, end, RING_BULK);
 	} else {
-		scratch_put();
+		scratch_put(s);
 	}
 	return 0;
 }
@@ -331,12 +351,12 @@ static __noinline int observe_unlink(struct path *dir, struct dentry *dentry)
 	e->header.tree = a.tree;
 	e->result = 0;
 	end = append_child(s, sizeof(*e), dir, dentry, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	if (admit_end(&a)) {
 		read_file(dentry, BPF_CORE_READ(dentry, d_inode), &e->file);
 		send_scratch(a.book, s, end, RING_BULK);
 	} else {
-		scratch_put();
+		scratch_put(s);
 	}
 	return 0;
 }
@@ -385,12 +405,12 @@ static __noinline int observe_chmod(struct path *at, __u32 mode, __u16 flags)
 	e->mode = mode;
 	e->pad = 0;
 	end = append_path(s, sizeof(*e), &path, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	if (admit_end(&a)) {
 		read_file(path.dentry, BPF_CORE_READ(path.dentry, d_inode), &e->file);
 		send_scratch(a.book, s, end, RING_BULK);
 	} else {
-		scratch_put();
+		scratch_put(s);
 	}
 	return 0;
 }
@@ -430,11 +450,11 @@ static __noinline int observe_unlink_call(int dirfd, const char *text)
 	clear_file(&e->file);
 	e->result = 0;
 	end = append_user_path(s, sizeof(*e), dirfd, text, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	if (admit_end(&a))
 		send_scratch(a.book, s, end, RING_BULK);
 	else
-		scratch_put();
+		scratch_put(s);
 	return 0;
 }
 
@@ -480,13 +500,13 @@ static __noinline int observe_rename_call(int old_dir, const char *old, int new_
 	clear_file(&e->file);
 	e->result = 0;
 	end = append_user_path(s, sizeof(*e), old_dir, old, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	end = append_user_path(s, end, new_dir, new, &e->new_path);
-	admit_prefix(&a, &s->record[e->new_path.offset & SCRATCH_TAIL_MASK], e->new_path.length);
+	admit_prefix(&a, s, &e->new_path);
 	if (admit_end(&a))
 		send_scratch(a.book, s, end, RING_BULK);
 	else
-		scratch_put();
+		scratch_put(s);
 	return 0;
 }
 
@@ -534,11 +554,11 @@ static __noinline int observe_chmod_call(int dirfd, const char *text, __u32 mode
 	e->mode = mode;
 	e->pad = 0;
 	end = append_user_path(s, sizeof(*e), dirfd, text, &e->path);
-	admit_prefix(&a, &s->record[sizeof(*e)], e->path.length);
+	admit_prefix(&a, s, &e->path);
 	if (admit_end(&a))
 		send_scratch(a.book, s, end, RING_BULK);
 	else
-		scratch_put();
+		scratch_put(s);
 	return 0;
 }
 

@@ -149,14 +149,22 @@ static __always_inline void admit_dentry(struct admission *a, struct dentry *den
 	}
 }
 
-/* Asks for the beginning of a resolved path of len bytes. */
-static __always_inline void admit_prefix(struct admission *a, const char *text, __u32 len)
+/* Asks for the beginning of the path at span in the record; one that lost its front may
+ * have begun with anything. */
+static __always_inline void admit_prefix(struct admission *a, struct scratch *s, struct span *span)
 {
+	struct event_header *h = (void *)s->record;
+	const char *text = &s->record[span->offset & SCRATCH_TAIL_MASK];
+	__u32 len = span->length;
 	struct prefix_key key = {};
 	__u64 *ops;
 
 	if (a->admitted || !(a->control->has_prefix & a->op))
 		return;
+	if (h->flags & EVENT_PATH_TRUNCATED) {
+		a->admitted = true;
+		return;
+	}
 	if (len > sizeof(key.text))
 		len = sizeof(key.text);
 	opaque(len);

@@ -150,6 +150,7 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns; /* an error number for mounts of the kernel's own */
 } CORE;
 
 struct path {
@@ -257,7 +258,10 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	__u64 start_boottime;
+	const struct cred *real_cred;
 	const struct cred *cred;
+	__u64 self_exec_id;
+	unsigned int personality;
 	char comm[16];
 	struct fs_struct *fs;
 	struct files_struct *files;
@@ -332,6 +336,7 @@ struct bpf_iter__task {
 #define AF_INET 2
 #define AF_INET6 10
 
+#define MAX_ERRNO 4095
 #define EPERM 1
 #define EACCES 13
 #define EROFS 30
@@ -350,6 +355,7 @@ struct bpf_iter__task {
 #define FMODE_WRITE 2
 #define FMODE_CREATED 0x100000
 #define O_ACCMODE 3
+#define O_WRONLY 1
 #define O_TRUNC 01000
 #define O_CREAT 0100
 

@@ -46,9 +46,9 @@ type LayoutCgroupChange struct {
 }
 
 type LayoutCpuState struct {
-	_            structs.HostLayout
-	Sequence     [2]uint64
-	ScratchDepth uint64
+	_           structs.HostLayout
+	Sequence    [2]uint64
+	ScratchBusy [4]uint64
 }
 
 type LayoutFileChmod struct {
@@ -594,11 +594,13 @@ type LayoutRunControl struct {
 }
 
 type LayoutScratch struct {
-	_      structs.HostLayout
-	Record [12288]int8
-	Path   [4352]int8
-	PathAt uint32
-	Pad    uint32
+	_             structs.HostLayout
+	Record        [12288]int8
+	Path          [4352]int8
+	PathAt        uint32
+	PathTruncated uint32
+	Slot          uint32
+	Pad           uint32
 }
 
 type LayoutTreeBucket struct {

@@ -22,10 +22,12 @@ enum ring_id {
 	RING_BULK = 1,
 };
 
-/* Per CPU: the last sequence number of each ring, and how deep scratch is in use. */
+#define SCRATCH_SLOTS 4
+
+/* Per CPU: the last sequence number of each ring, and which scratch slots are taken. */
 struct cpu_state {
 	__u64 sequence[2];
-	__u64 scratch_depth;
+	__u64 scratch_busy[SCRATCH_SLOTS];
 };
 
 struct {

@@ -124,9 +124,9 @@ static __always_inline int connect_hook(struct socket *socket, struct sockaddr *
 	if (len > ADDRESS_BYTES)
 		len = ADDRESS_BYTES;
 	opaque(len);
-	if (len <= ADDRESS_BYTES && bpf_probe_read_kernel(s->path, len, address) == 0)
+	if (len >= 2 && len <= ADDRESS_BYTES && bpf_probe_read_kernel(s->path, len, address) == 0)
 		observe_connect(s, BPF_CORE_READ(socket, sk), len, 0, 0);
-	scratch_put();
+	scratch_put(s);
 	return 0;
 }
 
@@ -164,9 +164,9 @@ static __noinline int connect_call(__u32 fd, const void *address, __u32 len, lon
 	if (len > ADDRESS_BYTES)
 		len = ADDRESS_BYTES;
 	opaque(len);
-	if (len <= ADDRESS_BYTES && bpf_probe_read_user(s->path, len, address) == 0)
+	if (len >= 2 && len <= ADDRESS_BYTES && bpf_probe_read_user(s->path, len, address) == 0)
 		observe_connect(s, sk, len, flags, result);
-	scratch_put();
+	scratch_put(s);
 	return 0;
 }
 

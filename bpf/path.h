@@ -11,24 +11,27 @@
 #define opaque(var) asm volatile("" : "+r"(var))
 
 /*
- * Writes the path to the end of s->path and returns where it begins; PATH_BYTES for
- * none. *truncated is set when its front did not fit.
+ * Writes the path of a dentry and its vfsmount to the end of path in a scratch slot and
+ * notes there where it begins and whether its front did not fit.
  *
- * Where the path begins so far is kept in s and not in a variable: the verifier follows
- * a variable's range through all 64 steps and both kinds of step, some 2,000 states; of
- * memory it knows nothing, so that all states of a step are one.
+ * A global function of numbers: the verifier checks it once by itself and not in every
+ * caller, which on 5.10 is what keeps the callers under its limit. Where the path begins
+ * is kept in memory and not in a variable: the verifier follows a variable's range
+ * through all 64 steps and both kinds of step, some 2,000 states; of memory it knows
+ * nothing, so that all states of a step are one.
  */
-static __noinline __u32 walk_path(struct scratch *s, struct path *path, bool *truncated)
+__noinline int walk_path(__u32 slot, __u64 dentry_address, __u64 mount_address)
 {
-	struct dentry *dentry = BPF_CORE_READ(path, dentry);
-	struct vfsmount *vfs = BPF_CORE_READ(path, mnt);
+	struct dentry *dentry = (void *)dentry_address;
+	struct vfsmount *vfs = (void *)mount_address;
 	struct mount *mount = (void *)vfs - bpf_core_field_offset(struct mount, mnt);
 	struct dentry *root = BPF_CORE_READ(vfs, mnt_root);
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
 	volatile __u32 *begin;
 	bool whole = false;
 
-	if (!s || !truncated)
-		return PATH_BYTES;
+	if (!s)
+		return 0;
 	begin = &s->path_at;
 	*begin = PATH_BYTES;
 	for (int i = 0; i < PATH_DEPTH; i++) {
@@ -72,9 +75,8 @@ static __noinline __u32 walk_path(struct scratch *s, struct path *path, bool *tr
 		*begin = PATH_BYTES - 1;
 		s->path[PATH_BYTES - 1] = '/';
 	}
-	if (!whole)
-		*truncated = true;
-	return *begin;
+	s->path_truncated = !whole;
+	return 0;
 }
 
 /* Appends the path to the record at offset end and returns the new end. */
@@ -82,12 +84,13 @@ static __always_inline __u32 append_path(struct scratch *s, __u32 end, struct pa
 					 struct span *span)
 {
 	struct event_header *h = (void *)s->record;
-	bool truncated = false;
-	__u32 at = walk_path(s, path, &truncated);
-	__u32 len = PATH_BYTES - at;
+	__u32 at, len;
 
-	if (truncated)
+	walk_path(s->slot, (__u64)path->dentry, (__u64)path->mnt);
+	if (s->path_truncated)
 		h->flags |= EVENT_PATH_TRUNCATED;
+	at = *(volatile __u32 *)&s->path_at;
+	len = PATH_BYTES - at;
 	span->offset = end;
 	span->length = 0;
 	opaque(len);
@@ -100,14 +103,19 @@ static __always_inline __u32 append_path(struct scratch *s, __u32 end, struct pa
 	return end + len;
 }
 
-/* Appends a terminated string of the caller's memory. Nothing readable: an empty span. */
-static __always_inline __u32 append_user_string(struct scratch *s, __u32 end, const char *text,
-						struct span *span)
+/* Appends a terminated string of the caller's memory, at most room bytes with its NUL.
+ * Nothing readable: an empty span. */
+static __always_inline __u32 append_user_string(struct scratch *s, __u32 end, __u32 room,
+						const char *text, struct span *span)
 {
-	long n = bpf_probe_read_user_str(&s->record[end & SCRATCH_TAIL_MASK], PATH_BYTES, text);
+	long n;
 
 	span->offset = end;
 	span->length = 0;
+	opaque(room);
+	if (room == 0 || room > PATH_BYTES)
+		return end;
+	n = bpf_probe_read_user_str(&s->record[end & SCRATCH_TAIL_MASK], room, text);
 	if (n <= 1 || n > PATH_BYTES)
 		return end;
 	span->length = n - 1;
@@ -136,8 +144,8 @@ static __always_inline bool last_name(struct scratch *s, __u32 len, struct name_
 	__u32 from;
 
 	__builtin_memset(name, 0, sizeof(*name));
-	*begin = len > INTEREST_NAME_BYTES ? len - INTEREST_NAME_BYTES : 0;
-	for (int i = 0; i < INTEREST_NAME_BYTES + 1; i++) {
+	*begin = len > NAME_BYTES ? len - NAME_BYTES : 0;
+	for (int i = 0; i < NAME_BYTES; i++) {
 		__u32 at = len - 1 - i;
 
 		if (i >= len)

@@ -16,6 +16,34 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+/* Things that a process does once. Evicting a claim costs telling it twice. */
+struct claim {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 what;
+};
+
+enum claimed {
+	CLAIM_EXIT = 1,
+	CLAIM_ENTRY = 2,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct claim);
+	__type(value, __u32);
+} claims SEC(".maps");
+
+static __always_inline bool claim_once(struct task_struct *task, enum claimed what)
+{
+	struct claim key = {
+		.start_ns = task_start_ns(task), .tgid = BPF_CORE_READ(task, tgid), .what = what};
+	__u32 one = 1;
+
+	return bpf_map_update_elem(&claims, &key, &one, BPF_NOEXIST) == 0;
+}
+
 /* Marks: what a program's name says about the tree it begins. */
 static __always_inline __u32 mark_exec(struct task_struct *task, struct dentry *exe, __u64 start_ns,
 				       bool entered)
@@ -148,7 +176,8 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 	end = fill_image(s, task, exe);
 	if (BPF_CORE_READ_BITFIELD_PROBED(bprm, secureexec))
 		e->flags |= EXEC_SECURE;
-	if (task_entered(task, e->header.cgroup_id)) {
+	/* Only the first program: an entry point that runs another one enters once. */
+	if (task_entered(task, e->header.cgroup_id) && claim_once(task, CLAIM_ENTRY)) {
 		__u64 id = e->header.cgroup_id;
 		__u32 *inhabited = bpf_map_lookup_elem(&cgroups, &id);
 
@@ -239,28 +268,6 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	return 0;
 }
 
-struct exit_claim {
-	__u64 start_ns;
-	__u32 tgid;
-	__u32 pad;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct exit_claim);
-	__type(value, __u32);
-} exit_claims SEC(".maps");
-
-static __always_inline bool claim_exit(struct task_struct *task)
-{
-	struct exit_claim key = {.start_ns = task_start_ns(task),
-				 .tgid = BPF_CORE_READ(task, tgid)};
-	__u32 one = 1;
-
-	return bpf_map_update_elem(&exit_claims, &key, &one, BPF_NOEXIST) == 0;
-}
-
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
@@ -272,7 +279,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	/* The tracepoint fires for every thread; the group is gone with the last one. Two
 	 * that end at once may both see the count at zero: the first to claim tells. */
 	if (BPF_CORE_READ(task, signal, live.counter) != 0 ||
-	    (BPF_CORE_READ(task, signal, nr_threads) > 1 && !claim_exit(task)))
+	    (BPF_CORE_READ(task, signal, nr_threads) > 1 && !claim_once(task, CLAIM_EXIT)))
 		return 0;
 	book = ledger_of(EVENT_PROCESS_EXIT);
 	if (!book)
@@ -285,8 +292,9 @@ int BPF_PROG(process_exit, struct task_struct *task)
 		bpf_map_delete_elem(&tree, &tgid);
 	}
 	e.exit_code = BPF_CORE_READ(task, signal, group_exit_code);
+	/* wait(2) shows the leader's, whichever thread was last. */
 	if (!e.exit_code)
-		e.exit_code = BPF_CORE_READ(task, exit_code);
+		e.exit_code = BPF_CORE_READ(task, group_leader, exit_code);
 	send(book, &e, sizeof(e), RING_DECISIVE);
 	return 0;
 }
@@ -386,6 +394,6 @@ int process_seed(struct bpf_iter__task *ctx)
 	/* A record that does not fit any more is asked for again in the next read. */
 	if (end <= SCRATCH_BYTES && bpf_seq_write(seq, s->record, end) == 0)
 		count(book->emitted);
-	scratch_put();
+	scratch_put(s);
 	return 0;
 }

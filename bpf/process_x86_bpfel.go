@@ -18,12 +18,12 @@ import (
 const (
 	ProcessMapBulk             = "bulk"
 	ProcessMapCgroups          = "cgroups"
+	ProcessMapClaims           = "claims"
 	ProcessMapControl          = "control"
 	ProcessMapCpuState         = "cpu_state"
 	ProcessMapDecisive         = "decisive"
 	ProcessMapEnterCalls       = "enter_calls"
 	ProcessMapExitCalls        = "exit_calls"
-	ProcessMapExitClaims       = "exit_claims"
 	ProcessMapInterestNames    = "interest_names"
 	ProcessMapInterestPorts    = "interest_ports"
 	ProcessMapInterestPrefix   = "interest_prefix"
@@ -98,12 +98,12 @@ type ProcessProgramSpecs struct {
 type ProcessMapSpecs struct {
 	Bulk           *ebpf.MapSpec `ebpf:"bulk"`
 	Cgroups        *ebpf.MapSpec `ebpf:"cgroups"`
+	Claims         *ebpf.MapSpec `ebpf:"claims"`
 	Control        *ebpf.MapSpec `ebpf:"control"`
 	CpuState       *ebpf.MapSpec `ebpf:"cpu_state"`
 	Decisive       *ebpf.MapSpec `ebpf:"decisive"`
 	EnterCalls     *ebpf.MapSpec `ebpf:"enter_calls"`
 	ExitCalls      *ebpf.MapSpec `ebpf:"exit_calls"`
-	ExitClaims     *ebpf.MapSpec `ebpf:"exit_claims"`
 	InterestNames  *ebpf.MapSpec `ebpf:"interest_names"`
 	InterestPorts  *ebpf.MapSpec `ebpf:"interest_ports"`
 	InterestPrefix *ebpf.MapSpec `ebpf:"interest_prefix"`
@@ -144,12 +144,12 @@ func (o *ProcessObjects) Close() error {
 type ProcessMaps struct {
 	Bulk           *ebpf.Map `ebpf:"bulk"`
 	Cgroups        *ebpf.Map `ebpf:"cgroups"`
+	Claims         *ebpf.Map `ebpf:"claims"`
 	Control        *ebpf.Map `ebpf:"control"`
 	CpuState       *ebpf.Map `ebpf:"cpu_state"`
 	Decisive       *ebpf.Map `ebpf:"decisive"`
 	EnterCalls     *ebpf.Map `ebpf:"enter_calls"`
 	ExitCalls      *ebpf.Map `ebpf:"exit_calls"`
-	ExitClaims     *ebpf.Map `ebpf:"exit_claims"`
 	InterestNames  *ebpf.Map `ebpf:"interest_names"`
 	InterestPorts  *ebpf.Map `ebpf:"interest_ports"`
 	InterestPrefix *ebpf.Map `ebpf:"interest_prefix"`
@@ -165,12 +165,12 @@ func (m *ProcessMaps) Close() error {
 	return _ProcessClose(
 		m.Bulk,
 		m.Cgroups,
+		m.Claims,
 		m.Control,
 		m.CpuState,
 		m.Decisive,
 		m.EnterCalls,
 		m.ExitCalls,
-		m.ExitClaims,
 		m.InterestNames,
 		m.InterestPorts,
 		m.InterestPrefix,

@@ -17,7 +17,8 @@ struct pt_regs {
 
 static __always_inline __u64 call_number(struct pt_regs *regs)
 {
-	return BPF_CORE_READ(regs, orig_ax) & ~X32_BIT;
+	/* The kernel dispatches on the low half; the upper one is the caller's to choose. */
+	return (__u32)BPF_CORE_READ(regs, orig_ax) & ~X32_BIT;
 }
 
 static __always_inline __u64 call_arg(struct pt_regs *regs, int n, bool compat)

@@ -106,9 +106,10 @@ static __always_inline void fill_header(struct event_header *h, struct task_stru
 	h->tgid = BPF_CORE_READ(task, tgid);
 	h->tid = BPF_CORE_READ(task, pid);
 	h->parent_tgid = BPF_CORE_READ(parent, tgid);
-	h->uid = BPF_CORE_READ(task, cred, uid.val);
-	h->euid = BPF_CORE_READ(task, cred, euid.val);
-	h->gid = BPF_CORE_READ(task, cred, gid.val);
+	/* real_cred: `cred` is the mounter's while overlayfs works for the task. */
+	h->uid = BPF_CORE_READ(task, real_cred, uid.val);
+	h->euid = BPF_CORE_READ(task, real_cred, euid.val);
+	h->gid = BPF_CORE_READ(task, real_cred, gid.val);
 	h->mount_ns = task_mount_ns(task);
 	h->pid_ns = task_pid_ns(task);
 	h->tree = 0;

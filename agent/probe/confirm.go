@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seawall-security/seawall/bpf"
+	"github.com/seawall-security/seawall/internal/event"
 )
 
 // provokeWait is how long a provoked event may take from hook to reader: the reader's
@@ -66,22 +67,21 @@ func (s *Sensor) unconfirmed() []*hookState {
 func (s *Sensor) provoke(ctx context.Context, stage *stage, hooks []*hookState) error {
 	s.witness.begin()
 	defer s.witness.end()
-	expected := map[*hookState][]sighting{}
+	var acted []*hookState
 	for _, h := range hooks {
-		pid, err := stage.act(h.hook.kind)
-		if err != nil {
+		if err := stage.act(h.hook.kind); err != nil {
 			s.mark(func() {
 				h.unprovable = true
 				h.refuse(h.rung, fmt.Sprintf("not confirmed: %v", err))
 			})
 			continue
 		}
-		expected[h] = []sighting{{h.hook.kind, pid}}
+		acted = append(acted, h)
 	}
 	deadline, cancel := context.WithTimeout(ctx, provokeWait)
 	defer cancel()
-	for h, sightings := range expected {
-		if s.await(deadline, sightings) {
+	for _, h := range acted {
+		if s.await(deadline, h.hook.kind) {
 			s.mark(func() { h.confirmed = true })
 			continue
 		}
@@ -95,16 +95,16 @@ func (s *Sensor) provoke(ctx context.Context, stage *stage, hooks []*hookState) 
 	return nil
 }
 
-func (s *Sensor) await(ctx context.Context, sightings []sighting) bool {
+func (s *Sensor) await(ctx context.Context, kind event.Kind) bool {
 	for {
-		saw, changed := s.witness.saw(sightings)
+		saw, changed := s.witness.saw(kind)
 		if saw {
 			return true
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			saw, _ = s.witness.saw(sightings)
+			saw, _ = s.witness.saw(kind)
 			return saw
 		}
 	}

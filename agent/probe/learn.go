@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,21 @@ func (s *Sensor) learn() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, process.close()) }()
-	return s.learnNamespaces(process)
+	if err := s.learnNamespaces(process); err != nil {
+		return err
+	}
+	return s.learnOwnNumber()
+}
+
+// learnOwnNumber takes what the iterator noted. Without one the agent has to be in the
+// host's pid namespace, where its own number is the kernel's.
+func (s *Sensor) learnOwnNumber() error {
+	return s.maps.update(func(c *bpf.LayoutRunControl) {
+		if c.AgentTgid == 0 {
+			c.AgentTgid = uint32(os.Getpid())
+		}
+		s.witness.own = c.AgentTgid
+	})
 }
 
 // learnNamespaces finds the host's namespaces. The task iterator tells those of process 1

@@ -69,6 +69,10 @@ func (s *Sensor) Rings() [2]RingCount {
 	return counts
 }
 
+// Disordered counts bulk records that were delivered although a decisive record was still
+// being written: its process may not have been known.
+func (s *Sensor) Disordered() uint64 { return s.disordered.Load() }
+
 // Missed is how often the kernel did not run a program because it was running on that
 // CPU already (a program preempted by its own hook), by program. Kernels before 5.12 do
 // not count.

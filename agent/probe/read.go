@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +33,8 @@ const bulkInterval = 20 * time.Millisecond
 //
 // Records come in the order of their cause: a bulk record is looked at before the
 // decisive ring is, so whatever led to it (its process's fork and exec) was committed
-// and is delivered first, oldest time first. No record is held back for that.
+// and is delivered first, oldest time first. A bulk record is held back only while a
+// decisive one is being written, at most busyWait; Disordered counts what went on then.
 func (s *Sensor) Read(ctx context.Context, handle func(Ring, []byte), idle func()) error {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
@@ -81,11 +83,22 @@ const drainRecords = 4096
 // lastDrains bounds what is delivered at the end, to more than any ring holds.
 const lastDrains = 64
 
+// busyWait bounds how long a bulk record waits for a decisive one that is being written:
+// far longer than a program runs, so that only one that was switched away exceeds it.
+const busyWait = time.Millisecond
+
 // drain delivers what is there and reports whether the rings were read empty.
 func (s *Sensor) drain(handle func(Ring, []byte)) (empty bool) {
 	for range drainRecords {
-		bulk := s.rings[Bulk].peek()
-		decisive := s.rings[Decisive].peek()
+		bulk, _ := s.rings[Bulk].peek()
+		decisive, busy := s.rings[Decisive].peek()
+		if bulk != nil && busy {
+			decisive = s.awaitDecisive()
+		}
+		if bulk == nil && decisive != nil {
+			// It may have come meanwhile, from before this decisive one.
+			bulk, _ = s.rings[Bulk].peek()
+		}
 		switch {
 		case decisive != nil && (bulk == nil || recordTime(decisive) <= recordTime(bulk)):
 			s.deliver(Decisive, decisive, handle)
@@ -96,6 +109,20 @@ func (s *Sensor) drain(handle func(Ring, []byte)) (empty bool) {
 		}
 	}
 	return false
+}
+
+// awaitDecisive waits for the record being written in the decisive ring: committed ones
+// behind it cannot be read before it is.
+func (s *Sensor) awaitDecisive() []byte {
+	for began := time.Now(); ; runtime.Gosched() {
+		if record, busy := s.rings[Decisive].peek(); !busy {
+			return record
+		}
+		if time.Since(began) > busyWait {
+			s.disordered.Add(1)
+			return nil
+		}
+	}
 }
 
 func (s *Sensor) deliver(ring Ring, record []byte, handle func(Ring, []byte)) {

@@ -50,22 +50,22 @@ func openRing(m *ebpf.Map) (*ring, error) {
 func (r *ring) consumed() *uint64 { return (*uint64)(unsafe.Pointer(&r.consumer[0])) }
 func (r *ring) produced() *uint64 { return (*uint64)(unsafe.Pointer(&r.producer[0])) }
 
-// peek lends the oldest committed record, nil if there is none. Peeking twice lends the
-// same record.
-func (r *ring) peek() []byte {
+// peek lends the oldest record if it is committed, else nil; busy says that there is one
+// that is not committed yet. Peeking twice lends the same record.
+func (r *ring) peek() (record []byte, busy bool) {
 	for {
 		if r.position >= atomic.LoadUint64(r.produced()) {
-			return nil
+			return nil, false
 		}
 		at := r.position & r.mask
 		word := atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.data[at])))
 		if word&ringBusy != 0 {
-			return nil
+			return nil, true
 		}
 		length := uint64(word &^ (ringBusy | ringDiscarded))
 		r.next = r.position + (length+ringHeader+7)&^7
 		if word&ringDiscarded == 0 {
-			return r.data[at+ringHeader : at+ringHeader+length]
+			return r.data[at+ringHeader : at+ringHeader+length], false
 		}
 		r.release()
 	}

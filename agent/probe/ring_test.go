@@ -3,7 +3,11 @@ package probe
 import (
 	"encoding/binary"
 	"os"
+	"sync/atomic"
 	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // fakeRing is a ring whose kernel side the test plays.
@@ -36,13 +40,18 @@ func (r *fakeRing) produce(state uint32, payload string) {
 	*r.produced() = at + uint64(len(record))
 }
 
+func (r *fakeRing) text() string {
+	record, _ := r.peek()
+	return string(record)
+}
+
 func (r *fakeRing) commit(at uint64, length int) {
-	binary.NativeEndian.PutUint32(r.data[at&r.mask:], uint32(length))
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&r.data[at&r.mask])), uint32(length))
 }
 
 func TestRingLendsCommittedRecordsInOrder(t *testing.T) {
 	r := newFakeRing(64)
-	if got := r.peek(); got != nil {
+	if got, busy := r.peek(); got != nil || busy {
 		t.Fatalf("an empty ring lends %q", got)
 	}
 	r.produce(0, "first")
@@ -50,18 +59,18 @@ func TestRingLendsCommittedRecordsInOrder(t *testing.T) {
 	busyAt := *r.produced()
 	r.produce(ringBusy, "late")
 
-	if got := string(r.peek()); got != "first" {
+	if got := r.text(); got != "first" {
 		t.Fatalf("lends %q", got)
 	}
-	if got := string(r.peek()); got != "first" {
+	if got := r.text(); got != "first" {
 		t.Fatalf("the second look lends %q", got)
 	}
 	r.release()
-	if got := r.peek(); got != nil {
+	if got, busy := r.peek(); got != nil || !busy {
 		t.Fatalf("lends %q although it is not committed", got)
 	}
 	r.commit(busyAt, len("late"))
-	if got := string(r.peek()); got != "late" {
+	if got := r.text(); got != "late" {
 		t.Fatalf("lends %q after the commit", got)
 	}
 	r.release()
@@ -75,7 +84,7 @@ func TestRingRecordsWrap(t *testing.T) {
 	for i := range 100 {
 		payload := string([]byte{'a' + byte(i%26)}) + "0123456789012345678901234567890123456789"[:i%40]
 		r.produce(0, payload)
-		if got := string(r.peek()); got != payload {
+		if got := r.text(); got != payload {
 			t.Fatalf("record %d is %q, want %q", i, got, payload)
 		}
 		r.release()
@@ -88,7 +97,7 @@ func TestRingReadsWithoutAllocating(t *testing.T) {
 		*r.consumed(), *r.produced(), r.position = 0, 0, 0
 		*r.produced() = 16
 		binary.NativeEndian.PutUint32(r.data, 8)
-		if r.peek() == nil {
+		if record, _ := r.peek(); record == nil {
 			t.Fatal("no record")
 		}
 		r.release()
@@ -113,5 +122,34 @@ func TestMissingCountsNumbersPassedOver(t *testing.T) {
 	s.note([]byte("short"))
 	if got := s.missing(); got != 1 {
 		t.Errorf("missing %d, want 1: number 3", got)
+	}
+}
+
+// What a process did must not be read before the process is known, also when an
+// unrelated record holds the decisive ring up.
+func TestCauseIsDeliveredBeforeEffect(t *testing.T) {
+	record := func(at uint64, what string) string {
+		return string(binary.NativeEndian.AppendUint64(nil, at)) + what
+	}
+	decisive, bulk := newFakeRing(256), newFakeRing(256)
+	s := &Sensor{rings: [2]*ring{Decisive: &decisive.ring, Bulk: &bulk.ring}}
+	var got []string
+	handle := func(_ Ring, b []byte) { got = append(got, string(b[8:])) }
+
+	decisive.produce(ringBusy, record(1, "other"))
+	decisive.produce(0, record(2, "fork"))
+	bulk.produce(0, record(3, "open"))
+	go decisive.commit(0, 8+len("other"))
+	s.drain(handle)
+	if diff := cmp.Diff([]string{"other", "fork", "open"}, got); diff != "" {
+		t.Error(diff)
+	}
+
+	got = nil
+	decisive.produce(ringBusy, record(4, "stuck"))
+	bulk.produce(0, record(5, "open"))
+	s.drain(handle) // somebody switched away must not stop everything
+	if diff := cmp.Diff([]string{"open"}, got); diff != "" || s.Disordered() != 1 {
+		t.Errorf("%d disordered, %s", s.Disordered(), diff)
 	}
 }

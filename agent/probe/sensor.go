@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -53,8 +54,9 @@ type Sensor struct {
 	maps    *sharedMaps
 	rings   [2]*ring
 
-	sequence [2]sequences
-	witness  witness
+	sequence   [2]sequences
+	witness    witness
+	disordered atomic.Uint64 // bulk records delivered although a decisive one was being written
 
 	mu      sync.Mutex // guards what follows
 	objects []*loadedObject

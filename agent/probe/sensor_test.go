@@ -64,8 +64,14 @@ func read(t testing.TB, s *Sensor, handle func(Ring, []byte)) {
 	})
 }
 
-func TestEveryHookIsConfirmed(t *testing.T) {
-	s := open(t, nil)
+func TestEveryHookIsConfirmed(t *testing.T) { confirm(t, "") }
+
+// Every kernel has to have the rung that is left when it refuses all others.
+func TestEveryHookIsConfirmedOnTheLowestRung(t *testing.T) { confirm(t, RungSyscall) }
+
+func confirm(t *testing.T, ceiling Rung) {
+	t.Helper()
+	s := open(t, func(o *Options) { o.Ceiling = ceiling })
 	read(t, s, func(Ring, []byte) {})
 	if err := s.Confirm(t.Context()); err != nil {
 		t.Fatal(err)
@@ -74,6 +80,9 @@ func TestEveryHookIsConfirmed(t *testing.T) {
 		t.Logf("%-20s %-10s confirmed=%v %v", h.Hook, h.Rung, h.Confirmed, h.Refused)
 		if !h.Confirmed {
 			t.Errorf("%s is not confirmed", h)
+		}
+		if ceiling != "" && h.Rung.height() > ceiling.height() {
+			t.Errorf("%s is above the ceiling %s", h, ceiling)
 		}
 	}
 }

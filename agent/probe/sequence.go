@@ -12,13 +12,13 @@ type header = struct {
 	TimeNs, Sequence, StartNs, ParentStartNs, CgroupID uint64
 	Size                                               uint32
 	Kind, Flags                                        uint16
-	CPU, TGID                                          uint32
+	CPU, TGID, TID, ParentTGID                         uint32
 }
 
 // The head above is a prefix of the generated layout; these do not compile otherwise.
 const (
-	_ = uint(unsafe.Offsetof(bpf.LayoutProcessExit{}.Header.Tgid) - unsafe.Offsetof(header{}.TGID))
-	_ = uint(unsafe.Offsetof(header{}.TGID) - unsafe.Offsetof(bpf.LayoutProcessExit{}.Header.Tgid))
+	_ = uint(unsafe.Offsetof(bpf.LayoutProcessExit{}.Header.ParentTgid) - unsafe.Offsetof(header{}.ParentTGID))
+	_ = uint(unsafe.Offsetof(header{}.ParentTGID) - unsafe.Offsetof(bpf.LayoutProcessExit{}.Header.ParentTgid))
 )
 
 func headOf(record []byte) *header {

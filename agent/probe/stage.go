@@ -39,45 +39,41 @@ func newStage(cgroups string) (*stage, error) {
 
 func (s *stage) close() { _ = os.RemoveAll(s.dir) }
 
-// act does what a hook of the kind has to see and returns the number of the process
-// that did it. Each act is harmless: it touches only the stage and the agent itself.
-func (s *stage) act(kind event.Kind) (pid uint32, err error) {
-	own := uint32(os.Getpid())
+// act does what a hook of the kind has to see. Each act is harmless: it touches only the
+// stage and the agent itself.
+func (s *stage) act(kind event.Kind) error {
 	switch kind {
-	case event.KindProcessFork:
-		_, err = s.runChild()
-		return own, err
-	case event.KindProcessExec, event.KindProcessExit:
+	case event.KindProcessFork, event.KindProcessExec, event.KindProcessExit:
 		return s.runChild()
 	case event.KindProcessNamespace:
-		return own, s.joinOwnNamespace()
+		return s.joinOwnNamespace()
 	case event.KindFileOpen:
-		return own, s.write("open")
+		return s.write("open")
 	case event.KindFileRename:
 		if err := s.write("old"); err != nil {
-			return own, err
+			return err
 		}
-		return own, os.Rename(s.path("old"), s.path("new"))
+		return os.Rename(s.path("old"), s.path("new"))
 	case event.KindFileUnlink:
 		if err := s.write("gone"); err != nil {
-			return own, err
+			return err
 		}
-		return own, os.Remove(s.path("gone"))
+		return os.Remove(s.path("gone"))
 	case event.KindFileChmod:
 		if err := s.write("mode"); err != nil {
-			return own, err
+			return err
 		}
-		return own, os.Chmod(s.path("mode"), 0o700)
+		return os.Chmod(s.path("mode"), 0o700)
 	case event.KindNetworkConnect, event.KindNetworkAccept:
-		return own, callOurselves()
+		return callOurselves()
 	case event.KindMemoryProtect:
-		return own, mapAndProtect(unix.PROT_READ|unix.PROT_WRITE, unix.PROT_READ|unix.PROT_EXEC)
+		return mapAndProtect(unix.PROT_READ|unix.PROT_WRITE, unix.PROT_READ|unix.PROT_EXEC)
 	case event.KindMemoryMap:
-		return own, mapAndProtect(unix.PROT_READ|unix.PROT_EXEC, unix.PROT_READ)
+		return mapAndProtect(unix.PROT_READ|unix.PROT_EXEC, unix.PROT_READ)
 	case event.KindCgroupCreate, event.KindCgroupRemove:
-		return own, s.makeCgroup()
+		return s.makeCgroup()
 	}
-	return own, fmt.Errorf("no act is known for %s", kind)
+	return fmt.Errorf("no act is known for %s", kind)
 }
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
@@ -87,25 +83,25 @@ func (s *stage) write(name string) error {
 }
 
 // runChild runs this very binary, which exits at once.
-func (s *stage) runChild() (uint32, error) {
+func (s *stage) runChild() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer null.Close()
 	p, err := os.StartProcess("/proc/self/exe", []string{"seawall-agent", SelfTestArgument},
 		&os.ProcAttr{Files: []*os.File{null, null, null}, Env: []string{}})
 	if err != nil {
-		return 0, fmt.Errorf("run own binary: %w", err)
+		return fmt.Errorf("run own binary: %w", err)
 	}
 	state, err := p.Wait()
 	if err != nil {
-		return 0, fmt.Errorf("wait for own binary: %w", err)
+		return fmt.Errorf("wait for own binary: %w", err)
 	}
 	if !state.Success() {
-		return 0, fmt.Errorf("run own binary: %s", state)
+		return fmt.Errorf("run own binary: %s", state)
 	}
-	return uint32(p.Pid), nil
+	return nil
 }
 
 // joinOwnNamespace enters the namespace it is in already, from a thread that ends with

@@ -1,8 +1,8 @@
 package probe
 
 import (
-	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seawall-security/seawall/internal/event"
 )
@@ -10,47 +10,45 @@ import (
 // witness watches the records for those the self-test provoked. The reader's goroutine
 // calls note; while no test runs that costs one load.
 type witness struct {
+	// own is the agent's process number as the kernel counts it, whatever its pid
+	// namespace; set before Read.
+	own uint32
+
+	active  atomic.Bool
 	mu      sync.Mutex
-	active  bool
 	changed chan struct{} // closed and renewed by note
-	seen    []sighting
+	seen    [event.KindMax]bool
 }
 
-type sighting struct {
-	kind event.Kind
-	tgid uint32
-}
-
-// maxSightings bounds what a busy host can make the witness remember of a test that
-// lasts a second.
-const maxSightings = 4096
-
-// watched are kinds the programs mark as the self-test's; of processes and cgroups the
-// witness remembers who did what.
+// note remembers the kind of a record that the agent provoked: the programs mark its own
+// acts; forks and cgroups are told by who made them, execs and ends by whose child it was.
 func (w *witness) note(record []byte) {
+	if !w.active.Load() {
+		return
+	}
 	h := headOf(record)
 	if h == nil {
 		return
 	}
 	kind := event.Kind(h.Kind)
+	var ours bool
 	switch kind {
-	case event.KindProcessFork, event.KindProcessExec, event.KindProcessExit,
-		event.KindCgroupCreate, event.KindCgroupRemove:
+	case event.KindProcessFork, event.KindCgroupCreate, event.KindCgroupRemove:
+		ours = h.TGID == w.own
+	case event.KindProcessExec, event.KindProcessExit:
+		ours = h.ParentTGID == w.own
 	default:
-		if event.Flags(h.Flags)&event.SelfTest == 0 {
-			return
-		}
+		ours = kind < event.KindMax && event.Flags(h.Flags).Has(event.SelfTest)
+	}
+	if !ours {
+		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.active || len(w.seen) >= maxSightings {
+	if !w.active.Load() || w.seen[kind] {
 		return
 	}
-	s := sighting{kind, h.TGID}
-	if slices.Contains(w.seen, s) {
-		return
-	}
-	w.seen = append(w.seen, s)
+	w.seen[kind] = true
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -58,23 +56,19 @@ func (w *witness) note(record []byte) {
 func (w *witness) begin() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.active, w.seen, w.changed = true, nil, make(chan struct{})
+	w.seen, w.changed = [event.KindMax]bool{}, make(chan struct{})
+	w.active.Store(true)
 }
 
 func (w *witness) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.active, w.seen = false, nil
+	w.active.Store(false)
 }
 
-// saw reports whether all sightings came, and a channel that closes at the next one.
-func (w *witness) saw(all []sighting) (bool, <-chan struct{}) {
+// saw reports whether a record of the kind came, and a channel that closes at the next.
+func (w *witness) saw(kind event.Kind) (bool, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, s := range all {
-		if !slices.Contains(w.seen, s) {
-			return false, w.changed
-		}
-	}
-	return true, w.changed
+	return w.seen[kind], w.changed
 }

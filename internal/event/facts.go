@@ -224,9 +224,11 @@ func (r Region) String() string {
 	return [...]string{"unknown", "anonymous", "file", "memfd", "stack", "heap", "unknown"}[min(r, RegionHeap+1)]
 }
 
-// WriteToExecute reports whether write permission went and execute came.
+// WriteToExecute reports whether write permission went and execute came, or may have:
+// what was before is not always known, and must not be a way to hide.
 func (m *Memory) WriteToExecute() bool {
-	return !m.BeforeUnknown && m.Before&ProtWrite != 0 && m.Before&ProtExec == 0 && m.After&ProtExec != 0 && m.After&ProtWrite == 0
+	before := m.BeforeUnknown || m.Before&ProtWrite != 0 && m.Before&ProtExec == 0
+	return before && m.After&ProtExec != 0 && m.After&ProtWrite == 0
 }
 
 // WriteAndExecute reports whether the region is writable and executable at once.

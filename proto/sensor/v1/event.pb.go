@@ -2323,7 +2323,7 @@ type MemoryChange struct {
 	Region   string `protobuf:"bytes,6,opt,name=region,proto3" json:"region,omitempty"`
 	File     *File  `protobuf:"bytes,7,opt,name=file,proto3" json:"file,omitempty"`
 	MapFlags uint32 `protobuf:"varint,8,opt,name=map_flags,json=mapFlags,proto3" json:"map_flags,omitempty"`
-	// Write gone, execute come.
+	// Write gone, execute come; also where before_unknown leaves that possible.
 	WriteToExecute bool `protobuf:"varint,9,opt,name=write_to_execute,json=writeToExecute,proto3" json:"write_to_execute,omitempty"`
 	// Write and execute at once.
 	WriteAndExecute bool `protobuf:"varint,10,opt,name=write_and_execute,json=writeAndExecute,proto3" json:"write_and_execute,omitempty"`
