@@ -89,6 +89,8 @@ static __always_inline bool admit_begin(struct admission *a, __u32 kind, __u64 o
 	if (!a->book || !a->control)
 		return false;
 	count(a->book->seen);
+	if (task_in_compat_call(current_task()))
+		a->flags |= EVENT_COMPAT;
 	if (tgid == a->control->agent_tgid) {
 		if (!a->control->self_test) {
 			count(a->book->filtered_own);

@@ -136,14 +136,16 @@ static __always_inline void read_name(struct dentry *dentry, struct name_key *ke
 	bpf_probe_read_kernel(key->text, len, name);
 }
 
-/* The last name of the len bytes of text in s->path, cut to the size of the key. Where it
- * begins goes through memory for the verifier's sake, as in walk_path. */
-static __always_inline bool last_name(struct scratch *s, __u32 len, struct name_key *name)
+/* Notes in a scratch slot where the last name of the len bytes of text in its path begins.
+ * Global, and through memory, for the verifier's sake, as walk_path. */
+__noinline int find_name(__u32 slot, __u32 len)
 {
-	volatile __u32 *begin = &s->path_at;
-	__u32 from;
+	struct scratch *s = bpf_map_lookup_elem(&scratch, &slot);
+	volatile __u32 *begin;
 
-	__builtin_memset(name, 0, sizeof(*name));
+	if (!s)
+		return 0;
+	begin = &s->path_at;
 	*begin = len > NAME_BYTES ? len - NAME_BYTES : 0;
 	for (int i = 0; i < NAME_BYTES; i++) {
 		__u32 at = len - 1 - i;
@@ -155,7 +157,17 @@ static __always_inline bool last_name(struct scratch *s, __u32 len, struct name_
 			break;
 		}
 	}
-	from = *begin;
+	return 0;
+}
+
+/* The last name of the len bytes of text in s->path, cut to the size of the key. */
+static __always_inline bool last_name(struct scratch *s, __u32 len, struct name_key *name)
+{
+	__u32 from;
+
+	__builtin_memset(name, 0, sizeof(*name));
+	find_name(s->slot, len);
+	from = *(volatile __u32 *)&s->path_at;
 	len -= from;
 	if (len > INTEREST_NAME_BYTES)
 		len = INTEREST_NAME_BYTES;
