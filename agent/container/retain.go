@@ -146,9 +146,7 @@ const idleTick = 10 * time.Second
 func (t *Table) Tick() time.Duration {
 	over, next := t.due()
 	for _, q := range over {
-		held := q.maker == makerUnseen && q.Hint != HintPlain && t.options.Hierarchy != nil &&
-			t.options.Hierarchy.heldByMonitor(q.Path)
-		t.settle(q.rec, held)
+		t.settle(q.rec, t.held(q))
 	}
 	t.mu.Lock()
 	now := t.now()

@@ -19,7 +19,8 @@ type Containers interface {
 	Born(cgroup uint64, path string, by *event.Process)
 	Gone(cgroup uint64)
 	Lookup(cgroup uint64) (*event.Container, container.State)
-	Candidate(cgroup uint64) (containerID string, ok bool)
+	// Settle decides for an event that cannot wait.
+	Settle(cgroup uint64) *event.Container
 	Changed(ids []uint64) ([]uint64, bool)
 }
 
@@ -197,10 +198,7 @@ func (p *Pipeline) release(id uint64, must bool) {
 		if !must {
 			return
 		}
-		c = nil
-		if claimed, ok := p.options.Containers.Candidate(id); ok {
-			c = &event.Container{ID: claimed, Runtime: "unknown", CgroupID: id}
-		}
+		c = p.options.Containers.Settle(id)
 		p.ledger.penNameless.Add(1)
 	}
 	for _, ev := range p.pen.take(id) {

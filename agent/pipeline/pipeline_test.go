@@ -57,8 +57,11 @@ func (c *cgroups) Lookup(id uint64) (*event.Container, container.State) {
 	}
 	return nil, c.states[id]
 }
-func (c *cgroups) Candidate(id uint64) (string, bool) {
-	return fmt.Sprint("claimed", id), c.states[id] == container.Pending
+func (c *cgroups) Settle(id uint64) *event.Container {
+	if c.states[id] != container.Pending {
+		return nil
+	}
+	return &event.Container{ID: fmt.Sprint("settled", id)}
 }
 func (c *cgroups) Changed(ids []uint64) ([]uint64, bool) {
 	ids = append(ids, c.changed...)
@@ -186,12 +189,12 @@ func TestFullPenLosesNothing(t *testing.T) {
 	s.Record(openRecord(2, 0, "/a"))
 	s.Record(openRecord(3, 0, "/b"))
 	s.Record(openRecord(3, 0, "/c"))
-	s.expect(t, "claimed2 /a")
+	s.expect(t, "settled2 /a")
 	if l := s.balanced(t); l.PenOverflows != 1 || l.PenNameless != 1 {
 		t.Errorf("overflows %d, nameless %d", l.PenOverflows, l.PenNameless)
 	}
 	s.Flush()
-	s.expect(t, "claimed3 /b", "claimed3 /c")
+	s.expect(t, "settled3 /b", "settled3 /c")
 	s.balanced(t)
 }
 
