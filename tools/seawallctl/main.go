@@ -2,6 +2,7 @@
 //
 //	seawallctl rules lint [PATH...]   check rule files and show what each rule costs
 //	seawallctl rules list [PATH...]   list rules
+//	seawallctl rules test [PATH...]   play the recordings of rules
 //	seawallctl version                show the version
 //
 // A PATH is a rule file or a folder of them (*.yaml). Exit status: 0; 1: what was
@@ -39,6 +40,7 @@ func commands() []command {
 	return []command{
 		{"rules lint", "[PATH...]", "check rule files and show what each rule costs; without PATH the built-in ones", lintRules},
 		{"rules list", "[PATH...]", "list the built-in rules and those of PATH", listRules},
+		{"rules test", "[PATH...]", "play the recordings of the rules of PATH; without PATH those of the built-in ones", testRules},
 		{"version", "", "show the version", showVersion},
 	}
 }

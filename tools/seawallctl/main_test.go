@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seawall-security/seawall/internal/rule/builtin/recordings"
 )
 
 const good = `
@@ -19,6 +21,21 @@ rules:
     condition: process.name == "nc"
     summary: |
       "netcat"
+`
+
+const recorded = `
+rules:
+  - id: memfd-seen
+    title: A memfd was run
+    description: A test.
+    severity: low
+    kinds: [process_exec]
+    condition: process.exe.memfd
+    summary: |
+      "seen"
+    recordings:
+      positive: [../recordings/exec-fileless-memfd/positive-memfd.jsonl]
+      negative: [../recordings/exec-fileless-memfd/positive-memfd.jsonl, nowhere.jsonl]
 `
 
 // tree writes rule files into a folder.
@@ -44,7 +61,11 @@ func TestRun(t *testing.T) {
 		"bad/bad.yaml":          strings.Replace(good, `process.name == "nc"`, `process.nam == "nc"`, 1),
 		"twice/twice.yaml":      strings.Replace(good, "netcat-started", "exec-fileless-memfd", 1),
 		"empty/README.md":       "nothing",
+		"recorded/memfd.yaml":   recorded,
 	})
+	if err := os.CopyFS(filepath.Join(folder, "recordings"), recordings.FS); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args   string // DIR stands for the folder
 		status int
@@ -66,6 +87,14 @@ func TestRun(t *testing.T) {
 		{args: "rules lint DIR/empty DIR/nowhere", status: statusFailed, errs: "DIR/empty holds no *.yaml\nread rules: stat DIR/nowhere"},
 		{args: "rules list", status: statusOK, out: []string{"exec-fileless-memfd", "critical", "T1620"}, absent: "netcat-started"},
 		{args: "rules list DIR/good", status: statusOK, out: []string{"exec-fileless-memfd", "netcat-started"}},
+		{args: "rules test", status: statusOK, out: []string{"ok    exec-fileless-memfd  positive  recordings/exec-fileless-memfd/positive-memfd.jsonl", "failures: 0"}, absent: "FAIL"},
+		{args: "rules test DIR/good", status: statusOK, out: []string{"none  netcat-started  negative  -: no negative recording", "rules: 1, recordings: 0, failures: 0"}, absent: "exec-fileless-memfd"},
+		{args: "rules test DIR/recorded", status: statusFailed, out: []string{
+			"ok    memfd-seen  positive  ../recordings/exec-fileless-memfd/positive-memfd.jsonl",
+			"FAIL  memfd-seen  negative  ../recordings/exec-fileless-memfd/positive-memfd.jsonl: fired 1 times: seen",
+			"FAIL  memfd-seen  negative  nowhere.jsonl: open recording",
+		}, errs: "failures: 2"},
+		{args: "rules test DIR/bad", status: statusFailed, errs: "DIR/bad/bad.yaml:9:"},
 		{args: "rules list DIR/bad", status: statusFailed, errs: "DIR/bad/bad.yaml:9:"},
 	} {
 		t.Run(test.args, func(t *testing.T) {

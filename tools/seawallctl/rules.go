@@ -61,13 +61,16 @@ func listRules(paths []string, out io.Writer, now time.Time) error {
 	return table.Flush()
 }
 
+// builtinPrefix begins the names of the built-in rules' files.
+const builtinPrefix = "builtin/"
+
 // sources reads the built-in rule files and those of paths.
 func sources(paths []string) (brought, given []rule.Source, err error) {
 	if brought, err = rule.ReadFS(builtin.FS); err != nil {
 		return nil, nil, err
 	}
 	for i := range brought {
-		brought[i].Name = "builtin/" + brought[i].Name
+		brought[i].Name = builtinPrefix + brought[i].Name
 	}
 	var problems []error
 	for _, path := range paths {
