@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -67,12 +68,12 @@ func run(ctx context.Context, c config.Config) (err error) {
 		log.Warn("walk cgroups", zap.Error(err))
 	}
 
-	clock, err := decode.MeasureClock()
+	clock, err := newWallClock()
 	if err != nil {
 		return err
 	}
 	processes := process.New(process.Options{
-		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.Wall, Candidate: containers.Candidate,
+		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.wall, Candidate: containers.Candidate,
 		Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
 	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
@@ -85,7 +86,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 		options.Containers = containers
 	}
 	stages := pipeline.New(options)
-	stages.SetClock(clock)
+	stages.SetClock(*clock.now.Load())
 	if err := seed(sensor, stages, processes, log); err != nil {
 		return err
 	}
@@ -102,9 +103,9 @@ func run(ctx context.Context, c config.Config) (err error) {
 	group.Go(func() error {
 		defer stopPrinting()
 		defer stages.Flush()
-		return read(ctx, sensor, stages)
+		return read(ctx, sensor, stages, clock)
 	})
-	group.Go(func() error { return printer.Run(printing) })
+	group.Go(func() error { return finish(printing, printer.Run) })
 	group.Go(func() error { return containers.Run(ctx) })
 	if c.Containerd.Enabled != config.Off {
 		group.Go(func() error { return names.Run(ctx) })
@@ -132,7 +133,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 }
 
 // read delivers records to the stages, with the clock kept right.
-func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline) error {
+func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline, clock *wallClock) error {
 	var measured time.Time
 	return sensor.Read(ctx,
 		func(_ probe.Ring, record []byte) { stages.Record(record) },
@@ -140,12 +141,51 @@ func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline) 
 			stages.Idle()
 			if now := time.Now(); now.Sub(measured) >= clockInterval {
 				measured = now
-				if clock, err := decode.MeasureClock(); err == nil {
-					stages.SetClock(clock)
+				if c, err := decode.MeasureClock(); err == nil {
+					clock.now.Store(&c)
+					stages.SetClock(c)
 				}
 			}
 		})
 }
+
+// printDeadline is what a reader of our output gets to take the rest when the agent ends.
+const printDeadline = 2 * time.Second
+
+// finish runs the printer, and does not wait for it longer than printDeadline after ctx
+// has ended: a reader that has stopped reading must not keep the hooks attached. A write
+// that hangs then ends with the process.
+func finish(ctx context.Context, run func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(printDeadline):
+		return errors.New("standard output is not read: what was queued is lost")
+	}
+}
+
+// wallClock turns kernel time into wall time for facts that outlive one record. The
+// reader keeps it right.
+type wallClock struct{ now atomic.Pointer[decode.Clock] }
+
+func newWallClock() (*wallClock, error) {
+	c, err := decode.MeasureClock()
+	if err != nil {
+		return nil, err
+	}
+	w := &wallClock{}
+	w.now.Store(&c)
+	return w, nil
+}
+
+func (w *wallClock) wall(at event.Boot) time.Time { return w.now.Load().Wall(at) }
 
 // announce says on stderr, in one line that scripts may wait for, that every hook was
 // proven, or which were not.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/seawall-security/seawall/internal/event"
@@ -20,7 +21,16 @@ import (
 const (
 	queuedDetections = 4096
 	queuedEvents     = 8192
+	// A detection with 16 ancestors of 8 KiB argv each, escaped, takes half a MiB: whoever
+	// is watched must not choose how much memory the queue takes.
+	queuedDetectionBytes = 16 << 20
 )
+
+// queuedDetection is a detection and the size it was counted with.
+type queuedDetection struct {
+	detection *sensorv1.Detection
+	bytes     int64
+}
 
 // Options say what is printed and how.
 type Options struct {
@@ -38,7 +48,8 @@ type Options struct {
 type Printer struct {
 	options    Options
 	out        *bufio.Writer
-	detections chan *sensorv1.Detection
+	detections chan queuedDetection
+	held       atomic.Int64 // bytes in detections
 	events     chan *event.Event
 	lost       [event.KindMax]lost
 	lostAlerts lost
@@ -61,7 +72,7 @@ func (l *lost) add(now time.Time) {
 // New returns a printer; Run writes.
 func New(out io.Writer, o Options) *Printer {
 	return &Printer{options: o, out: bufio.NewWriterSize(out, 64<<10),
-		detections: make(chan *sensorv1.Detection, queuedDetections),
+		detections: make(chan queuedDetection, queuedDetections),
 		events:     make(chan *event.Event, queuedEvents)}
 }
 
@@ -79,11 +90,16 @@ func (p *Printer) Event(ev *event.Event) {
 
 // Detection queues a detection.
 func (p *Printer) Detection(d *sensorv1.Detection) {
-	select {
-	case p.detections <- d:
-	default:
-		p.lostAlerts.add(time.Now())
+	q := queuedDetection{detection: d, bytes: int64(proto.Size(d))}
+	if p.held.Add(q.bytes) <= queuedDetectionBytes {
+		select {
+		case p.detections <- q:
+			return
+		default:
+		}
 	}
+	p.held.Add(-q.bytes)
+	p.lostAlerts.add(time.Now())
 }
 
 // Lost is how many events and detections were not printed.
@@ -149,7 +165,9 @@ func (p *Printer) drain() error {
 	}
 }
 
-func (p *Printer) detection(d *sensorv1.Detection) error {
+func (p *Printer) detection(q queuedDetection) error {
+	p.held.Add(-q.bytes)
+	d := q.detection
 	if p.options.Text {
 		return p.text(describeDetection(d))
 	}
@@ -194,6 +212,7 @@ func (p *Printer) record(r *sensorv1.Record) error {
 	if err != nil {
 		// One record that cannot be written must not end all others.
 		p.options.Log.Error("encode record", zap.Error(err))
+		p.lostAlerts.add(time.Now())
 		return nil
 	}
 	p.printed.Add(1)

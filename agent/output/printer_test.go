@@ -108,6 +108,23 @@ func TestWhatIsNotPrintedIsBookedAsAGap(t *testing.T) {
 	}
 }
 
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	p := New(io.Discard, Options{Log: zap.NewNop()})
+	big := &sensorv1.Detection{Summary: strings.Repeat("x", 1<<20)}
+	for range 100 {
+		p.Detection(big)
+	}
+	if held := p.held.Load(); held > queuedDetectionBytes {
+		t.Errorf("%d bytes are queued", held)
+	}
+	if _, lost := p.Lost(); lost < 80 {
+		t.Errorf("%d detections are booked as lost", lost)
+	}
+	if lines := printed(t, p, &bytes.Buffer{}); len(lines) == 0 || p.held.Load() != 0 {
+		t.Errorf("%d bytes are held after all was printed", p.held.Load())
+	}
+}
+
 func TestBrokenOutputEndsThePrinter(t *testing.T) {
 	r, w := io.Pipe()
 	r.Close()

@@ -228,11 +228,30 @@ const maxMarked = 16384
 // mark follows what a process does after a rule has hit it. The process may have ended
 // while its event waited here: its exit, which comes later in the ring, unmarks it.
 func (p *Pipeline) mark(ev *event.Event) {
-	if p.options.Marks == nil || ev.Kind == event.KindProcessExit || len(p.marked) >= maxMarked {
+	if p.options.Marks == nil || ev.Kind == event.KindProcessExit {
 		return
+	}
+	if len(p.marked) >= maxMarked {
+		p.forgetMarks()
 	}
 	p.options.Marks.Mark(ev.Actor, event.TreeRule)
 	p.marked[ev.Actor] = struct{}{}
+}
+
+// forgetMarks drops the marks of processes that nobody remembers: their exit was lost. If
+// all are remembered, one mark goes, so that following never ends for good.
+func (p *Pipeline) forgetMarks() {
+	for k := range p.marked {
+		if p.options.Processes.Lookup(k) == nil {
+			p.unmark(k)
+		}
+	}
+	for k := range p.marked {
+		if len(p.marked) < maxMarked {
+			return
+		}
+		p.unmark(k)
+	}
 }
 
 func (p *Pipeline) unmark(k event.Key) {
