@@ -50,7 +50,8 @@ enum event_flags {
 	EVENT_BY_TREE = 1 << 3,
 	/* Made by the agent's self-test. */
 	EVENT_SELF_TEST = 1 << 4,
-	/* A path was longer than PATH_BYTES or deeper than PATH_DEPTH; its front is missing. */
+	/* A path was longer than PATH_BYTES or deeper than PATH_DEPTH: the front of what the
+	 * kernel resolved is missing, or the end of what the caller wrote. */
 	EVENT_PATH_TRUNCATED = 1 << 5,
 	/* Admitted although nothing asked for it: filters are off. */
 	EVENT_UNFILTERED = 1 << 6,

@@ -199,7 +199,8 @@ type Event struct {
 	// Some text of this event was not UTF-8: in all text of the event each such
 	// byte is written \xNN and each backslash twice.
 	Escaped bool `protobuf:"varint,12,opt,name=escaped,proto3" json:"escaped,omitempty"`
-	// A path lost its front because it was longer than 4096 bytes or deeper than 64 names.
+	// A path was longer than 4096 bytes or deeper than 64 names: the front of what the
+	// kernel resolved is missing, or the end of what the caller wrote.
 	PathTruncated bool `protobuf:"varint,13,opt,name=path_truncated,json=pathTruncated,proto3" json:"path_truncated,omitempty"`
 	// Why the process belongs to the tree of interest: entered, web-server, web,
 	// download, rule, collector.
