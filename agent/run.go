@@ -105,7 +105,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 		defer stages.Flush()
 		return read(ctx, sensor, stages, clock)
 	})
-	group.Go(func() error { return finish(printing, printer.Run) })
+	group.Go(func() error { return finish(printing, printer) })
 	group.Go(func() error { return containers.Run(ctx) })
 	if c.Containerd.Enabled != config.Off {
 		group.Go(func() error { return names.Run(ctx) })
@@ -149,25 +149,30 @@ func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline, 
 		})
 }
 
-// printDeadline is what a reader of our output gets to take the rest when the agent ends.
+// printDeadline is how long the reader of our output may take nothing when the agent ends.
 const printDeadline = 2 * time.Second
 
-// finish runs the printer, and does not wait for it longer than printDeadline after ctx
-// has ended: a reader that has stopped reading must not keep the hooks attached. A write
-// that hangs then ends with the process.
-func finish(ctx context.Context, run func(context.Context) error) error {
+// finish runs the printer. After ctx has ended it is waited for as long as it gets on: a
+// reader that has stopped reading must not keep the hooks attached. A write that hangs
+// then ends with the process.
+func finish(ctx context.Context, printer *output.Printer) error {
 	done := make(chan error, 1)
-	go func() { done <- run(ctx) }()
+	go func() { done <- printer.Run(ctx) }()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(printDeadline):
-		return errors.New("standard output is not read: what was queued is lost")
+	for printed := printer.Printed(); ; {
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(printDeadline):
+		}
+		before := printed
+		if printed = printer.Printed(); printed == before {
+			return errors.New("standard output is not read: what was queued is lost")
+		}
 	}
 }
 
