@@ -227,10 +227,17 @@ func seed(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Ta
 // markSeeds gives processes that ran before the hooks the marks that the kernel gives at
 // exec and entry, so that their coming children are followed too.
 func markSeeds(sensor *probe.Sensor, processes *process.Table, marks map[string]event.Tree) {
+	of := func(p *event.Process) event.Tree {
+		reasons := marks[p.Name] | marks[p.Program()]
+		if len(p.Args) > 1 { // a script's name, which only an exec that was seen has in Filename
+			reasons |= marks[event.BaseName(p.Args[1])]
+		}
+		return reasons
+	}
 	for p := range processes.Each {
-		reasons := marks[p.Name]
+		reasons := of(p)
 		for a := range p.Ancestors {
-			above := marks[a.Name]
+			above := of(a)
 			if above.Has(event.TreeWebServer) && !reasons.Has(event.TreeWebServer) {
 				above = above&^event.TreeWebServer | event.TreeWeb
 			}

@@ -144,8 +144,8 @@ struct stdio {
 	__u64 inode;
 	struct socket_address local;
 	struct socket_address remote;
-	__u32 kind; /* enum stdio_kind */
-	__u32 pad;
+	__u32 kind;   /* enum stdio_kind */
+	__u32 device; /* of a file: with inode it names it; 0: other kinds */
 };
 
 enum exec_flags {

@@ -431,8 +431,8 @@ type LayoutProcessExec struct {
 			Family  uint16
 			Pad     uint32
 		}
-		Kind uint32
-		Pad  uint32
+		Kind   uint32
+		Device uint32
 	}
 	CapEffective uint64
 	CapPermitted uint64

@@ -44,23 +44,39 @@ static __always_inline bool claim_once(struct task_struct *task, enum claimed wh
 	return bpf_map_update_elem(&claims, &key, &one, BPF_NOEXIST) == 0;
 }
 
-/* Marks: what a program's name says about the tree it begins. */
-static __always_inline __u32 mark_exec(struct task_struct *task, struct dentry *exe, __u64 start_ns,
+/* What a program is by its names: that of its file, and that it was called by, which
+ * tells scripts from their interpreter and the programs of busybox. The latter is the
+ * caller's to choose; a mark only adds to what is reported. */
+static __always_inline __u32 marks_of(struct scratch *s, struct dentry *exe, __u32 called_bytes)
+{
+	struct name_key name;
+	__u32 *mark, found = 0;
+
+	read_name(exe, &name);
+	mark = bpf_map_lookup_elem(&marks, &name);
+	if (mark)
+		found = *mark;
+	if (called_bytes && last_name(s, called_bytes, &name)) {
+		mark = bpf_map_lookup_elem(&marks, &name);
+		if (mark)
+			found |= *mark;
+	}
+	return found;
+}
+
+/* What a program that starts says about the tree it begins. */
+static __always_inline __u32 mark_exec(struct task_struct *task, __u32 found, __u64 start_ns,
 				       bool entered)
 {
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 	struct tree_entry *entry = tree_of(task);
-	struct name_key name;
-	__u32 *mark, reasons = entry ? entry->reasons : 0;
+	__u32 reasons = entry ? entry->reasons : 0;
 
-	read_name(exe, &name);
-	mark = bpf_map_lookup_elem(&marks, &name);
-	if (reasons & TREE_WEB_SERVER && !(mark && *mark & TREE_WEB_SERVER)) {
+	if (reasons & TREE_WEB_SERVER && !(found & TREE_WEB_SERVER)) {
 		reasons &= ~TREE_WEB_SERVER;
 		reasons |= TREE_WEB;
 	}
-	if (mark)
-		reasons |= *mark;
+	reasons |= found;
 	if (entered)
 		reasons |= TREE_ENTERED;
 	if (entry) {
@@ -106,6 +122,7 @@ static __always_inline void read_stdio(struct task_struct *task, __u32 fd, struc
 				    STDIO_DEVICE;
 	} else {
 		out->kind = STDIO_FILE;
+		out->device = BPF_CORE_READ(inode, i_sb, s_dev);
 	}
 }
 
@@ -187,20 +204,22 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 			e->flags |= EXEC_INIT;
 		}
 	}
-	e->header.tree = mark_exec(task, BPF_CORE_READ(exe, f_path.dentry), e->header.start_ns,
-				   (e->flags & (EXEC_ENTERED | EXEC_INIT)) == EXEC_ENTERED);
-
 	BPF_CORE_READ_INTO(&path, exe, f_path);
 	end = append_path(s, end, &path, &e->path);
 	BPF_CORE_READ_INTO(&path, task, fs, pwd);
 	end = append_path(s, end, &path, &e->cwd);
 	e->filename.offset = end;
-	n = bpf_probe_read_kernel_str(&s->record[end & SCRATCH_TAIL_MASK], PATH_BYTES,
-				      BPF_CORE_READ(bprm, filename));
+	n = bpf_probe_read_kernel_str(s->path, PATH_BYTES, BPF_CORE_READ(bprm, filename));
 	if (n > 1 && n <= PATH_BYTES) {
+		bpf_probe_read_kernel(&s->record[end & SCRATCH_TAIL_MASK], n, s->path);
 		e->filename.length = n - 1;
 		end += n - 1;
 	}
+	e->header.tree = mark_exec(task,
+				   marks_of(s, BPF_CORE_READ(exe, f_path.dentry),
+					    e->filename.length & (PATH_BYTES - 1)),
+				   e->header.start_ns,
+				   (e->flags & (EXEC_ENTERED | EXEC_INIT)) == EXEC_ENTERED);
 
 	args = BPF_CORE_READ(mm, arg_start);
 	args_end = BPF_CORE_READ(mm, arg_end);

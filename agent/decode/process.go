@@ -34,6 +34,7 @@ func (d *Decoder) decodeExec(record []byte) (event.Payload, *Error) {
 		d.exec.Stdio[i] = event.Stdio{
 			Kind:   stdioKind(s.Kind),
 			Inode:  s.Inode,
+			Device: s.Device,
 			Local:  address(&s.Local),
 			Remote: address(&s.Remote),
 		}

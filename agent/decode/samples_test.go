@@ -75,7 +75,7 @@ func sampleExec(flags uint32) wireExec {
 		Stdio: [3]wireStdio{
 			{Inode: 11, Kind: 3, Local: wireAddress{Address: [16]byte{10, 0, 0, 9}, Port: 80, Family: 2},
 				Remote: wireAddress{Address: mapped4.As16(), Port: 4444, Family: 10}},
-			{Inode: 12, Kind: 4},
+			{Inode: 12, Kind: 1, Device: 8<<20 | 1},
 			{Inode: 13, Kind: 6},
 		},
 		CapEffective: 1 << 21, CapPermitted: 1 << 39,
@@ -93,7 +93,7 @@ func sampleImage(path, cwd, args, filename string) event.Image {
 			{Inode: 11, Kind: event.StdioSocket,
 				Local:  event.Address{Family: event.FamilyIPv4, IP: netip.AddrFrom4([4]byte{10, 0, 0, 9}), Port: 80},
 				Remote: event.Address{Family: event.FamilyIPv6, IP: mapped4, Port: 4444}},
-			{Inode: 12, Kind: event.StdioTTY},
+			{Inode: 12, Kind: event.StdioFile, Device: 8<<20 | 1},
 			{Inode: 13, Kind: event.StdioDevice + 1},
 		},
 	}

@@ -73,7 +73,7 @@ type wireStdio struct {
 	Local  wireAddress
 	Remote wireAddress
 	Kind   uint32
-	Pad    uint32
+	Device uint32
 }
 
 const (

@@ -31,6 +31,8 @@ func (t *Table) Record(ev *event.Event) {
 		return
 	}
 	switch p := ev.Payload.(type) {
+	case *event.Exec:
+		t.redirected(ev)
 	case *event.Open:
 		if (p.Write || p.Created) && !p.Failed {
 			t.Wrote(&p.File, ev.Process, ev.Time, ev.Wall)
@@ -39,6 +41,19 @@ func (t *Table) Record(ev *event.Event) {
 		t.Renamed(&p.File, ev.Process, ev.Time, ev.Wall)
 	case *event.Unlink:
 		t.Removed(&p.File)
+	}
+}
+
+// redirected takes a program that starts with its output or errors going to a file
+// for the file's writer: bash opens the file of `curl url > file`, curl writes it.
+func (t *Table) redirected(ev *event.Event) {
+	if ev.Process == nil {
+		return
+	}
+	for _, s := range ev.Process.Stdio[1:] {
+		if s.Kind == event.StdioFile && s.Device != 0 {
+			t.Wrote(&event.File{Device: s.Device, Inode: s.Inode}, ev.Process, ev.Time, ev.Wall)
+		}
 	}
 }
 

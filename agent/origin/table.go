@@ -9,11 +9,12 @@
 //     stood before the event. For an exec that is the executable, whose Origin the
 //     process stage copies into the process it publishes.
 //   - [Table.Record] after it: takes the event's process for the writer of the
-//     file it opened for write, created or renamed.
+//     file it opened for write, created or renamed, and a program that starts for
+//     that of the files its output and errors go to.
 //
 // An [event.Origin] never changes once published. Its Process is a copy that says
-// who the writer was and no more (id, key, names, path, cgroup): it keeps no
-// ancestors and no arguments alive.
+// who the writer was and no more (id, key, names, file, cgroup): it keeps no
+// ancestors alive, and of the arguments only what a program's name follows from.
 //
 // Files are known by device and inode. An inode number may come back for another
 // file; the entry goes when the last link is removed, and the new file's creation
@@ -176,7 +177,11 @@ func (t *Table) identity(p *event.Process) *event.Process {
 		StartWall: p.StartWall, ExecTime: p.ExecTime,
 		Comm: p.Comm, Name: event.BaseName(path), CgroupID: p.CgroupID, Unknown: p.Unknown,
 	}
-	identity.Exe.Path = path
+	identity.Exe = p.Exe
+	identity.Exe.Path, identity.Exe.Origin = path, nil
+	if program := p.Program(); program != p.Name {
+		identity.Args = []string{strings.Clone(program[:min(len(program), maxProgramBytes)])}
+	}
 	t.writer = writer{of: p, copy: identity}
 	return identity
 }
@@ -185,8 +190,15 @@ func (t *Table) identity(p *event.Process) *event.Process {
 // counted for each.
 func size(o *event.Origin) int {
 	const fixed = int(unsafe.Sizeof(entry{})+unsafe.Sizeof(event.Origin{})+unsafe.Sizeof(event.Process{})) + mapSlot
-	return fixed + len(o.Process.ID) + len(o.Process.Comm) + len(o.Process.Exe.Path)
+	bytes := fixed + len(o.Process.ID) + len(o.Process.Comm) + len(o.Process.Exe.Path)
+	for _, arg := range o.Process.Args {
+		bytes += int(unsafe.Sizeof(arg)) + len(arg)
+	}
+	return bytes
 }
+
+// maxProgramBytes bounds the name of a program that its arguments tell.
+const maxProgramBytes = 255
 
 // mapSlot is about what one entry of the map costs at its usual load.
 const mapSlot = 48

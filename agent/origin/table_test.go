@@ -228,3 +228,35 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
+
+func TestRedirectionIsWrittenByTheProgramItWasMadeFor(t *testing.T) {
+	table := New(Limits{})
+	target := file(7)
+	pass(table, bash, &event.Open{File: target, Write: true, Created: true})
+	started := *curl
+	started.Stdio[1] = event.Stdio{Kind: event.StdioFile, Device: target.Device, Inode: target.Inode}
+	pass(table, &started, &event.Exec{})
+	if got := writerName(table.Lookup(target.Device, target.Inode)); got != "curl" {
+		t.Errorf("the file of `curl url > file` was written by %q", got)
+	}
+	fed := *bash
+	fed.Stdio[0] = event.Stdio{Kind: event.StdioFile, Device: target.Device, Inode: target.Inode}
+	pass(table, &fed, &event.Exec{})
+	if got := writerName(table.Lookup(target.Device, target.Inode)); got != "curl" {
+		t.Errorf("a program that reads the file has become its writer: %q", got)
+	}
+}
+
+func TestOriginKeepsWhichOfBusyboxsProgramsWrote(t *testing.T) {
+	table := New(Limits{})
+	wget := named(20, "/bin/busybox")
+	wget.Args = []string{"wget", "-O", "x", "http://secret@host/"}
+	pass(table, wget, &event.Open{File: file(8), Write: true})
+	writer := table.Lookup(8, 8).Process
+	if got := writer.Program(); got != "wget" {
+		t.Errorf("written by %q, want wget", got)
+	}
+	if len(writer.Args) > 1 {
+		t.Errorf("keeps the arguments %q", writer.Args)
+	}
+}

@@ -116,8 +116,9 @@ func (f *File) Clone() File {
 // BaseName is the last name of a path, "" for a path that ends in a slash.
 func BaseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-// Origin is the last process seen opening a file for write; where none was, the
-// one seen renaming it into place. Its process has no ancestors.
+// Origin is the last process seen opening a file for write, or started with its
+// output or errors going to it; where none was, the one seen renaming it into
+// place. Its process has no ancestors.
 type Origin struct {
 	Process *Process
 	Wall    time.Time
@@ -162,6 +163,7 @@ func (k StdioKind) String() string {
 type Stdio struct {
 	Kind   StdioKind
 	Inode  uint64
+	Device uint32 // of a file, as File.Device
 	Local  Address
 	Remote Address
 }

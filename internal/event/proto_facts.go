@@ -16,6 +16,7 @@ func (c *converter) process(p *Process) *sensorv1.Process {
 		StartTime:          timestamp(p.StartWall),
 		Coarse:             p.Coarse,
 		Name:               c.text(p.Name),
+		Program:            c.text(p.Program()),
 		Args:               c.words(p.Args),
 		ArgsTruncated:      p.ArgsCut,
 		ArgsBytes:          p.ArgsBytes,
@@ -50,7 +51,7 @@ func (c *converter) process(p *Process) *sensorv1.Process {
 	m.Stdio = make([]*sensorv1.Stdio, len(p.Stdio))
 	for i, s := range p.Stdio {
 		m.Stdio[i] = &sensorv1.Stdio{
-			Kind: s.Kind.String(), Inode: s.Inode, Local: address(s.Local), Remote: address(s.Remote),
+			Kind: s.Kind.String(), Inode: s.Inode, Device: s.Device, Local: address(s.Local), Remote: address(s.Remote),
 		}
 	}
 	return m
@@ -132,6 +133,7 @@ func (c *converter) file(f *File) *sensorv1.File {
 		Memfd:        f.Memfd,
 		Deleted:      f.Deleted,
 		Overlay:      f.Overlay,
+		Shipped:      f.Shipped(),
 	}
 	if f.ChangeTime != 0 {
 		m.ChangeTime = timestamp(time.Unix(0, f.ChangeTime))
@@ -142,6 +144,8 @@ func (c *converter) file(f *File) *sensorv1.File {
 			m.Origin.ProcessId = p.ID
 			m.Origin.ProcessName = c.text(p.Name)
 			m.Origin.ProcessPath = c.text(p.Exe.Path)
+			m.Origin.ProcessProgram = c.text(p.Program())
+			m.Origin.ProcessShipped = p.Exe.Shipped()
 		}
 	}
 	return m

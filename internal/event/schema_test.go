@@ -101,6 +101,10 @@ func fullEvents() []*Event {
 		full(KindProcessExit, &Exit{}, func(e *Event) { e.Process.Parent = nil }),
 		full(KindProcessExit, &Exit{}, func(e *Event) { e.Process.Unknown = true }),
 		full(KindProcessExit, &Exit{}, func(e *Event) { e.Process.CWD = "\xff" }),
+		full(KindProcessExit, &Exit{}, func(e *Event) {
+			lower := File{Path: "/usr/bin/busybox", Overlay: true, Origin: e.Process.Exe.Origin}
+			e.Process.Exe, e.Process.Exe.Origin.Process.Exe = lower, lower
+		}),
 		full(KindProcessNamespace, &Namespace{}, func(e *Event) { e.Payload.(*Namespace).Before = Namespaces{1, 1, 1, 1, 1, 1, 1} }),
 		full(KindFileOpen, &Open{}),
 		full(KindFileRename, &Rename{}),

@@ -13,7 +13,7 @@ type bound struct {
 	names     words // last names of the object
 	suffixes  words // of the last name, from its last dot
 	prefixes  words // of the path
-	processes words // names of the process that acted
+	processes words // names and programs of the process that acted
 	ports     map[uint16]struct{}
 	ops       Op // transitions that the kernel tells apart by itself
 }

@@ -28,6 +28,7 @@ func atoms() []string {
 		`process.exe.filesystem == "0x1234"`, `process.exe.filesystem in ["overlay", "proc"]`, `process.exe.change_time > timestamp("2026-09-21T14:30:00Z")`,
 		`process.exe.origin.age < duration("10m")`, `process.exe.origin.age == duration("0s")`, `process.exe.origin.process_name == "curl"`,
 		`process.exe.origin.process_path.base() in shells`, `process.exe.origin.process_id == ""`, `time - process.start_time < duration("30m")`, `time > process.start_time`, `process.exec_time == process.start_time`,
+		`process.exe.shipped`, `process.exe.origin.process_shipped`, `process.exe.origin.process_program == "ash"`, `process.program == "ash"`, `process.program in shells`, `process.program != process.name`, `ancestors.exists(a, a.program == "busybox")`, `process.stdio.exists(s, s.device == 1u)`,
 		`process.args.at(1) == "-c"`, `process.args.at(-1) == ""`, `"-i" in process.args`, `process.comm in process.args`, `process.args.size() == 2`, `process.args.exists(a, a == "-c")`,
 		`process.args.all(a, a.size() < 4)`, `process.args.exists(a, a in shells)`, `process.args.exists(a, tree.exists(b, a != b && b in shells || a == "-c"))`,
 		`process.args_truncated && process.args_bytes > 3u`, `process.credentials.euid == 0u`, `process.credentials.cap_effective > 4u`, `process.session_leader != 0u`,

@@ -41,7 +41,7 @@ func (g generator) program() string {
 func (g generator) path() string {
 	return pick(g, "/etc/shadow", "/host/etc/shadow", "/etc/sudoers.d/x", "/var/www/html/a.php", "/var/www/html/cache/b.php", "/tmp/x.php.jpg",
 		"/proc/sys/kernel/core_pattern", "/sys/fs/cgroup/release_agent", "/proc/sys/kernel/modprobe", "/tmp/", "relative", "", "/memfd:runc_cloned:x",
-		"/run/docker.sock", "/run/größe.sock", "/a/.hidden", "/"+g.program())
+		"/run/docker.sock", "/usr/bin/"+g.program(), "/run/größe.sock", "/a/.hidden", "/"+g.program())
 }
 
 func (g generator) address() event.Address {
@@ -98,10 +98,10 @@ func (g generator) process(depth int) *event.Process {
 		p.ExecTime, p.NSPID, p.SessionLeader = g.moment(), uint32(g.IntN(9)), uint32(g.IntN(9))
 		p.ArgsCut, p.ArgsBytes = g.coin(), uint32(g.IntN(9))
 		for i := range p.Stdio {
-			p.Stdio[i] = event.Stdio{Kind: event.StdioKind(g.IntN(6)), Inode: g.Uint64N(3), Local: g.address(), Remote: g.address()}
+			p.Stdio[i] = event.Stdio{Kind: event.StdioKind(g.IntN(6)), Inode: g.Uint64N(3), Device: uint32(g.IntN(2)), Local: g.address(), Remote: g.address()}
 		}
 		for range g.IntN(4) {
-			p.Args = append(p.Args, g.text("-c", "-i", "bash", "sh", "/usr/bin/rotatelogs x"))
+			p.Args = append(p.Args, g.text("-c", "-i", "bash", "sh", "-ash", "/bin/busybox", "ash", "/usr/bin/rotatelogs x"))
 		}
 	}
 	if depth > 0 {

@@ -107,7 +107,7 @@ func (c *compiler) derive(checked *ast.AST, kinds []event.Kind) Interest {
 // as far as an index can look it up.
 func (c *compiler) guard(checked *ast.AST, kind event.Kind) bound {
 	c.ast, c.scope = checked, nil
-	roles := map[string]role{"process.name": roleProcess}
+	roles := map[string]role{"process.name": roleProcess, "process.program": roleProcess}
 	for _, operation := range operations(kind) {
 		for path, role := range operation.roles {
 			roles[path] = role

@@ -26,6 +26,7 @@ func newSchema() schema {
 		schemaPackage + "Stdio": {
 			"kind":   textOf(func(_ *frame, s *event.Stdio) string { return s.Kind.String() }),
 			"inode":  uintOf(func(s *event.Stdio) uint64 { return s.Inode }),
+			"device": uintOf(func(s *event.Stdio) uint32 { return s.Device }),
 			"local":  messageOf(func(s *event.Stdio) *event.Address { return present(&s.Local) }),
 			"remote": messageOf(func(s *event.Stdio) *event.Address { return present(&s.Remote) }),
 		},

@@ -28,6 +28,7 @@ func fileFields() map[protoreflect.Name]field {
 		"memfd":         boolOf(func(f *event.File) bool { return f.Memfd }),
 		"deleted":       boolOf(func(f *event.File) bool { return f.Deleted }),
 		"overlay":       boolOf(func(f *event.File) bool { return f.Overlay }),
+		"shipped":       boolOf(func(f *event.File) bool { return f.Shipped() }),
 		"origin":        messageOf(func(f *event.File) *event.Origin { return f.Origin }),
 	}
 }
@@ -42,11 +43,13 @@ func originFields() map[protoreflect.Name]field {
 		})
 	}
 	return map[protoreflect.Name]field{
-		"process_id":   writer(func(p *event.Process) string { return p.ID }),
-		"process_name": writer(func(p *event.Process) string { return p.Name }),
-		"process_path": writer(func(p *event.Process) string { return p.Exe.Path }),
-		"time":         timeOf(func(o *event.Origin) time.Time { return o.Wall }),
-		"age":          {lower: lowerAge},
+		"process_id":      writer(func(p *event.Process) string { return p.ID }),
+		"process_name":    writer(func(p *event.Process) string { return p.Name }),
+		"process_path":    writer(func(p *event.Process) string { return p.Exe.Path }),
+		"process_program": writer((*event.Process).Program),
+		"process_shipped": boolOf(func(o *event.Origin) bool { return o.Process != nil && o.Process.Exe.Shipped() }),
+		"time":            timeOf(func(o *event.Origin) time.Time { return o.Wall }),
+		"age":             {lower: lowerAge},
 	}
 }
 

@@ -21,6 +21,7 @@ func processFields() map[protoreflect.Name]field {
 		"start_time":    timeOf(func(p *event.Process) time.Time { return p.StartWall }),
 		"coarse":        boolOf(func(p *event.Process) bool { return p.Coarse }),
 		"name":          text(func(p *event.Process) string { return p.Name }),
+		"program":       text((*event.Process).Program),
 		"exe": messageOf(func(p *event.Process) *event.File {
 			if p.Unknown || p.Exe == (event.File{}) {
 				return nil

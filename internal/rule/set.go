@@ -129,6 +129,7 @@ func (m *Matcher) collect(c *candidates, e *event.Event) bool {
 	m.found.or(c.always)
 	if len(c.processes) > 0 && e.Process != nil {
 		m.found.or(c.processes[e.Process.Name])
+		m.found.or(c.processes[e.Process.Program()])
 	} else if len(c.processes) > 0 {
 		m.found.or(c.processes[""])
 	}

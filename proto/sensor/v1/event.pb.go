@@ -687,7 +687,9 @@ type Process struct {
 	// The mount namespace is the host's.
 	HostMountNamespace bool `protobuf:"varint,22,opt,name=host_mount_namespace,json=hostMountNamespace,proto3" json:"host_mount_namespace,omitempty"`
 	// Nothing but this process's key and comm is known: it was not seen starting.
-	Unknown       bool `protobuf:"varint,23,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	Unknown bool `protobuf:"varint,23,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// What runs: name, or of busybox and toybox the program they were called as.
+	Program       string `protobuf:"bytes,24,opt,name=program,proto3" json:"program,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -881,6 +883,13 @@ func (x *Process) GetUnknown() bool {
 		return x.Unknown
 	}
 	return false
+}
+
+func (x *Process) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
 }
 
 type Credentials struct {
@@ -1097,7 +1106,10 @@ type File struct {
 	Deleted      bool `protobuf:"varint,12,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	Overlay      bool `protobuf:"varint,13,opt,name=overlay,proto3" json:"overlay,omitempty"`
 	// Who wrote the file, if the agent saw it.
-	Origin        *FileOrigin `protobuf:"bytes,14,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin *FileOrigin `protobuf:"bytes,14,opt,name=origin,proto3" json:"origin,omitempty"`
+	// It came with the image or the host, as far as a file can tell: on a lower layer of an
+	// overlay, or elsewhere in a folder of the system's programs (/usr, /opt, /nix/store ...).
+	Shipped       bool `protobuf:"varint,15,opt,name=shipped,proto3" json:"shipped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1230,8 +1242,15 @@ func (x *File) GetOrigin() *FileOrigin {
 	return nil
 }
 
-// FileOrigin is the last process seen opening the file for write; where none was, the one
-// seen renaming it into place.
+func (x *File) GetShipped() bool {
+	if x != nil {
+		return x.Shipped
+	}
+	return false
+}
+
+// FileOrigin is the last process seen opening the file for write, or started with its output
+// or errors going to it; where none was, the one seen renaming it into place.
 type FileOrigin struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	ProcessId   string                 `protobuf:"bytes,1,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
@@ -1239,9 +1258,12 @@ type FileOrigin struct {
 	ProcessPath string                 `protobuf:"bytes,3,opt,name=process_path,json=processPath,proto3" json:"process_path,omitempty"`
 	Time        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	// From then until the event.
-	Age           *durationpb.Duration `protobuf:"bytes,5,opt,name=age,proto3" json:"age,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Age *durationpb.Duration `protobuf:"bytes,5,opt,name=age,proto3" json:"age,omitempty"`
+	// As Process.program and Process.exe.shipped.
+	ProcessProgram string `protobuf:"bytes,6,opt,name=process_program,json=processProgram,proto3" json:"process_program,omitempty"`
+	ProcessShipped bool   `protobuf:"varint,7,opt,name=process_shipped,json=processShipped,proto3" json:"process_shipped,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *FileOrigin) Reset() {
@@ -1309,13 +1331,29 @@ func (x *FileOrigin) GetAge() *durationpb.Duration {
 	return nil
 }
 
+func (x *FileOrigin) GetProcessProgram() string {
+	if x != nil {
+		return x.ProcessProgram
+	}
+	return ""
+}
+
+func (x *FileOrigin) GetProcessShipped() bool {
+	if x != nil {
+		return x.ProcessShipped
+	}
+	return false
+}
+
 type Stdio struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// none, file, pipe, socket, tty, device.
-	Kind          string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Inode         uint64   `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
-	Local         *Address `protobuf:"bytes,3,opt,name=local,proto3" json:"local,omitempty"`
-	Remote        *Address `protobuf:"bytes,4,opt,name=remote,proto3" json:"remote,omitempty"`
+	Kind   string   `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Inode  uint64   `protobuf:"varint,2,opt,name=inode,proto3" json:"inode,omitempty"`
+	Local  *Address `protobuf:"bytes,3,opt,name=local,proto3" json:"local,omitempty"`
+	Remote *Address `protobuf:"bytes,4,opt,name=remote,proto3" json:"remote,omitempty"`
+	// Of a file, as File.device.
+	Device        uint32 `protobuf:"varint,5,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1376,6 +1414,13 @@ func (x *Stdio) GetRemote() *Address {
 		return x.Remote
 	}
 	return nil
+}
+
+func (x *Stdio) GetDevice() uint32 {
+	if x != nil {
+		return x.Device
+	}
+	return 0
 }
 
 type Address struct {
@@ -2920,7 +2965,7 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x03map\x18Q \x01(\v2\x1f.seawall.sensor.v1.MemoryChangeH\x00R\x03map\x12F\n" +
 	"\rcgroup_create\x18` \x01(\v2\x1f.seawall.sensor.v1.CgroupChangeH\x00R\fcgroupCreate\x12F\n" +
 	"\rcgroup_remove\x18a \x01(\v2\x1f.seawall.sensor.v1.CgroupChangeH\x00R\fcgroupRemoveB\t\n" +
-	"\apayload\"\xa0\x06\n" +
+	"\apayload\"\xba\x06\n" +
 	"\aProcess\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
 	"\tparent_id\x18\x02 \x01(\tR\bparentId\x12\x10\n" +
@@ -2949,7 +2994,8 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\texec_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\bexecTime\x12.\n" +
 	"\x05stdio\x18\x15 \x03(\v2\x18.seawall.sensor.v1.StdioR\x05stdio\x120\n" +
 	"\x14host_mount_namespace\x18\x16 \x01(\bR\x12hostMountNamespace\x12\x18\n" +
-	"\aunknown\x18\x17 \x01(\bR\aunknown\"\xcb\x01\n" +
+	"\aunknown\x18\x17 \x01(\bR\aunknown\x12\x18\n" +
+	"\aprogram\x18\x18 \x01(\tR\aprogram\"\xcb\x01\n" +
 	"\vCredentials\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\rR\x03uid\x12\x10\n" +
 	"\x03gid\x18\x02 \x01(\rR\x03gid\x12\x12\n" +
@@ -2967,7 +3013,7 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x04user\x18\x04 \x01(\rR\x04user\x12\x10\n" +
 	"\x03uts\x18\x05 \x01(\rR\x03uts\x12\x10\n" +
 	"\x03ipc\x18\x06 \x01(\rR\x03ipc\x12\x16\n" +
-	"\x06cgroup\x18\a \x01(\rR\x06cgroup\"\xa4\x03\n" +
+	"\x06cgroup\x18\a \x01(\rR\x06cgroup\"\xbe\x03\n" +
 	"\x04File\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -2987,7 +3033,8 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x05memfd\x18\v \x01(\bR\x05memfd\x12\x18\n" +
 	"\adeleted\x18\f \x01(\bR\adeleted\x12\x18\n" +
 	"\aoverlay\x18\r \x01(\bR\aoverlay\x125\n" +
-	"\x06origin\x18\x0e \x01(\v2\x1d.seawall.sensor.v1.FileOriginR\x06origin\"\xce\x01\n" +
+	"\x06origin\x18\x0e \x01(\v2\x1d.seawall.sensor.v1.FileOriginR\x06origin\x12\x18\n" +
+	"\ashipped\x18\x0f \x01(\bR\ashipped\"\xa0\x02\n" +
 	"\n" +
 	"FileOrigin\x12\x1d\n" +
 	"\n" +
@@ -2995,12 +3042,15 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\fprocess_name\x18\x02 \x01(\tR\vprocessName\x12!\n" +
 	"\fprocess_path\x18\x03 \x01(\tR\vprocessPath\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12+\n" +
-	"\x03age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\x97\x01\n" +
+	"\x03age\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12'\n" +
+	"\x0fprocess_program\x18\x06 \x01(\tR\x0eprocessProgram\x12'\n" +
+	"\x0fprocess_shipped\x18\a \x01(\bR\x0eprocessShipped\"\xaf\x01\n" +
 	"\x05Stdio\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x120\n" +
 	"\x05local\x18\x03 \x01(\v2\x1a.seawall.sensor.v1.AddressR\x05local\x122\n" +
-	"\x06remote\x18\x04 \x01(\v2\x1a.seawall.sensor.v1.AddressR\x06remote\"a\n" +
+	"\x06remote\x18\x04 \x01(\v2\x1a.seawall.sensor.v1.AddressR\x06remote\x12\x16\n" +
+	"\x06device\x18\x05 \x01(\rR\x06device\"a\n" +
 	"\aAddress\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x0e\n" +
 	"\x02ip\x18\x02 \x01(\tR\x02ip\x12\x12\n" +
