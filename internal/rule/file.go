@@ -169,7 +169,9 @@ func (p *reader) marks(n *yaml.Node) {
 			p.report(key, "mark %q is not one of web-server, web, download", key.Value)
 			return
 		}
-		p.file.marks = append(p.file.marks, markSpec{tree: reason, list: p.scalar(value, "mark"), node: value})
+		p.sequence(value, "mark "+key.Value, func(_ int, list *yaml.Node) {
+			p.file.marks = append(p.file.marks, markSpec{tree: reason, list: p.scalar(list, "mark "+key.Value), node: list})
+		})
 	})
 }
 

@@ -65,8 +65,8 @@ func TestLoadNamesFileRuleLineAndColumn(t *testing.T) {
 			`rules.yaml:2:5: rule #1: condition is missing or not usable`, `rules.yaml:2:5: rule #1: summary is missing or not usable`,
 		}},
 		{"list name of the language", "lists: {process: [a]}", []string{`rules.yaml:1:9: the name process is taken by the language`}},
-		{"mark without list", "marks: {download: tools}", []string{`rules.yaml:1:19: there is no list tools`}},
-		{"mark of no tree", "marks: {entered: tools}", []string{`rules.yaml:1:9: mark "entered" is not one of web-server, web, download`}},
+		{"mark without list", "marks: {download: [tools]}", []string{`rules.yaml:1:20: there is no list tools`}},
+		{"mark of no tree", "marks: {entered: [tools]}", []string{`rules.yaml:1:9: mark "entered" is not one of web-server, web, download`}},
 		{"alias", "lists: {a: &x [b], c: *x}", []string{`rules.yaml:1:23: aliases are not supported`}},
 		{"two documents", "lists: {}\n---\nlists: {}\n", []string{`rules.yaml: file has more than one document`}},
 		{"empty", "", []string{`rules.yaml: file is empty`}},
@@ -114,7 +114,7 @@ func TestPositionInEveryScalarStyle(t *testing.T) {
 
 func TestListsOfAllFilesAreShared(t *testing.T) {
 	fsys := fstest.MapFS{
-		"b/lists.yaml": {Data: []byte("lists: {tools: [curl]}\nmarks: {download: tools}")},
+		"b/lists.yaml": {Data: []byte("lists: {tools: [curl]}\nmarks: {download: [tools]}")},
 		"a.yaml":       {Data: []byte(strings.Replace(withRule("process.name in tools && has(exec)"), "lists:\n  shells: [bash]\n", "", 1))},
 		"README.md":    {Data: []byte("not a rule")},
 	}
@@ -216,7 +216,7 @@ func TestLoadIsBounded(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte(withRule("process.name in shells && has(exec)")))
 	f.Add([]byte(withRule("open.file.name == 'x'\n  || [", "evidence: {a: process.cwd}", "tags: [x]")))
-	f.Add([]byte("lists: {a: &x [b], c: *x}\nmarks: {web: a}"))
+	f.Add([]byte("lists: {a: &x [b], c: *x}\nmarks: {web: [a]}"))
 	f.Add([]byte("rules: [{condition: 'é\\n', summary: \"\\u00e9[\"}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		report := Lint([]Source{{Name: "fuzz.yaml", Data: data}}, testNow())

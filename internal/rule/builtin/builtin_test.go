@@ -155,6 +155,20 @@ func runtimeCopy(p *event.Process) {
 
 func host(p *event.Process) { p.HostMount = true }
 
+func inMountNamespace(inode uint32) func(*event.Process) {
+	return func(p *event.Process) { p.Namespaces.Mount = inode }
+}
+
+// onVolume puts the program into a file that is on no overlay.
+func onVolume(path string) func(*event.Process) {
+	return func(p *event.Process) { p.Exe.Path, p.Exe.Overlay = path, false }
+}
+
+// called is the name by which a program or script was called, and its arguments.
+func called(filename string, args ...string) func(*event.Process) {
+	return func(p *event.Process) { p.Filename, p.Args = filename, args }
+}
+
 type outcome struct {
 	name  string
 	scene scene
@@ -211,6 +225,14 @@ func executions() []outcome {
 			p.Args, p.Filename = []string{"sh", "-c", "id"}, "/bin/sh"
 		})}, []string{"web-server-spawned-shell"}},
 		{"Tomcat runs a command", scene{process: below(program("bash", "-c", "id"), program("java", "-cp", "x.jar", "org.apache.catalina.startup.Bootstrap"))}, []string{"web-server-spawned-shell"}},
+		{"a Spring application runs a command", scene{process: below(program("bash", "-c", "id"), program("java", "-jar", "/app.jar"))}, []string{"web-server-spawned-shell"}},
+		{"a Java tool on the host runs a command", scene{process: below(program("bash", "-c", "id"), program("java", "-jar", "/opt/tool.jar")), onHost: true}, nil},
+		{"gunicorn runs a command", scene{process: below(program("dash", "-c", "id"), change(program("python3.11"), called("/usr/local/bin/gunicorn", "python3", "/usr/local/bin/gunicorn", "app:app")))}, []string{"web-server-spawned-shell"}},
+		{"puma, which bundle runs, runs a command", scene{process: below(program("dash", "-c", "id"), change(program("ruby3.1"), called("/usr/bin/bundle", "ruby", "/usr/bin/bundle", "exec", "puma")))}, []string{"web-server-spawned-shell"}},
+		{"a Python program runs a command", scene{process: below(program("dash", "-c", "id"), program("python3.11", "app.py"))}, nil},
+		{"a command called through the folder of CGI scripts", scene{process: change(below(program("dash"), program("apache2")), called("/usr/lib/cgi-bin/../../../bin/sh", "sh"))}, []string{"web-server-spawned-shell"}},
+		{"PHP sends mail", scene{process: below(program("dash", "-c", "/usr/sbin/sendmail -t -i -fshop@store.example"), fpm)}, nil},
+		{"PHP sends mail and more", scene{process: below(program("dash", "-c", "/usr/sbin/sendmail -t -i -X/var/www/html/x.php"), fpm)}, []string{"web-server-spawned-shell"}},
 		{"a shell in the tree of a web server that is gone", scene{process: program("bash", "x"), tree: event.TreeWeb}, []string{"web-server-spawned-shell"}},
 		{"a build server runs a shell", scene{process: below(program("bash", "-c", "make"), program("java", "-jar", "jenkins.war"))}, nil},
 		{"a web server starts another program", scene{process: below(program("convert", "a.png"), fpm)}, nil},
@@ -222,6 +244,13 @@ func executions() []outcome {
 		})}, nil},
 
 		{"kubectl exec -it", scene{process: change(program("bash"), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec -it without a profile", scene{process: change(program("bash", "--norc", "-p"), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec -it with another profile", scene{process: change(program("bash", "--rcfile", "/tmp/rc"), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec -it of a login shell", scene{process: change(change(program("bash"), called("/bin/bash", "-bash")), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec -i of a shell", scene{process: program("bash"), session: entered, payload: &event.Exec{Entered: true}}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec of a script", scene{process: change(program("bash", "-l", "/srv/backup.sh"), at("pts/1")), session: entered}, nil},
+		{"kubectl exec of a command with options", scene{process: change(program("bash", "-lc", "ls", "-l", "-i"), at("pts/1")), session: entered}, nil},
+		{"a script's own shell, fed through a pipe", scene{process: program("bash"), session: &event.Session{Init: true}}, nil},
 		{"terminal made by an intruder", scene{process: change(program("bash", "-i"), at("pts/3")), session: &event.Session{Init: true}}, []string{"shell-interactive-in-container"}},
 		{"container started with a terminal", scene{process: change(program("bash"), at("pts/0")), session: initial}, nil},
 		{"kubectl exec of a command", scene{process: change(program("bash", "-c", "date"), at("pts/1")), session: entered}, nil},
@@ -235,6 +264,10 @@ func executions() []outcome {
 		{"git over a socket", scene{process: change(program("git-daemon"), wired("10.0.0.5:41234", "203.0.113.9:9418"))}, nil},
 
 		{"fetched and run", scene{process: change(program("kdevtmpfsi"), writtenBy("curl", time.Minute)), onHost: true}, []string{"download-then-execute"}},
+		{"fetched by busybox and run", scene{process: change(program("kdevtmpfsi"), func(p *event.Process) {
+			writtenBy("busybox", time.Minute)(p)
+			p.Exe.Origin.Process.Args = []string{"wget"}
+		}), onHost: true}, []string{"download-then-execute"}},
 		{"fetched yesterday", scene{process: change(program("kubectl"), writtenBy("curl", time.Hour-1)), onHost: true}, nil},
 		{"compiled and run", scene{process: change(program("a.out"), writtenBy("ld", time.Second)), onHost: true}, nil},
 		{"fetched and run by a package manager", scene{process: below(change(program("setup"), writtenBy("curl", time.Minute)), program("dash"), program("dpkg")), onHost: true}, nil},
@@ -242,6 +275,11 @@ func executions() []outcome {
 		{"program dropped into the container", scene{process: change(program("xmrig"), upper)}, []string{"drift-new-binary-executed"}},
 		{"program fetched into the container", scene{process: change(change(program("xmrig"), upper), writtenBy("wget", time.Minute))}, []string{"drift-new-binary-executed", "download-then-execute"}},
 		{"a dropped program that calls itself dpkg", scene{process: below(change(program("xmrig"), upper), change(program("dpkg"), upper))}, []string{"drift-new-binary-executed"}},
+		{"written by a dropped program that calls itself dpkg", scene{process: change(change(program("xmrig"), upper), func(p *event.Process) {
+			writtenBy("dpkg", time.Minute)(p)
+			upper(p.Exe.Origin.Process)
+		})}, []string{"drift-new-binary-executed"}},
+		{"below a program on a volume that calls itself apt", scene{process: below(change(program("xmrig"), upper), change(program("apt"), onVolume("/data/apt")))}, []string{"drift-new-binary-executed"}},
 		{"program of the image", scene{process: program("nginx")}, nil},
 		{"program that apt installed", scene{process: change(change(program("vim.basic"), upper), writtenBy("dpkg", time.Minute))}, nil},
 		{"maintainer script's program", scene{process: below(change(program("update-x"), upper), program("dash"), program("apt-get"))}, nil},
@@ -252,7 +290,10 @@ func executions() []outcome {
 		{"a container's program by the name of runc's copy", scene{process: below(change(program("x"), func(p *event.Process) {
 			runtimeCopy(p)
 			p.HostMount = false
-		}), program("runc"))}, []string{"exec-fileless-memfd"}},
+		}), change(program("containerd-shim-runc-v2"), inMountNamespace(1)))}, []string{"exec-fileless-memfd"}},
+		{"Docker in Docker starts a container", scene{process: below(change(program("runc", "init"), runtimeCopy), program("runc"), program("containerd-shim-runc-v2"))}, nil},
+		{"k3s starts a container", scene{process: below(change(program("runc", "init"), runtimeCopy), change(program("runc"), onVolume("/var/lib/rancher/k3s/data/1f/bin/runc"))), onHost: true}, nil},
+		{"a program that calls itself containerd", scene{process: below(change(program("x"), runtimeCopy), change(program("containerd"), onVolume("/tmp/containerd"))), onHost: true}, []string{"exec-fileless-memfd"}},
 		{"runc starts a container", scene{process: below(change(program("runc", "init"), runtimeCopy), change(program("runc"), host), change(program("containerd-shim-runc-v2"), host)), onHost: true}, nil},
 		{"program whose file is gone", scene{process: change(program("x"), func(p *event.Process) { p.Exe.Deleted = true }), onHost: true}, []string{"exec-deleted-binary"}},
 		{"runc's nameless copy", scene{process: below(change(change(program("runc", "init"), host), func(p *event.Process) { p.Exe.Deleted = true }), change(program("containerd-shim-runc-v2"), host)), onHost: true}, nil},
@@ -277,6 +318,16 @@ func files() []outcome {
 		{"the host's shadow read", scene{process: program("cat"), payload: read("/host/etc/shadow")}, []string{"sensitive-file-read"}},
 		{"sudo rules tried", scene{process: program("cat"), payload: failed(read("/etc/sudoers.d/ops"))}, []string{"sensitive-file-read"}},
 		{"shadow read by a program that calls itself sudo", scene{process: change(program("sudo"), upper), payload: read("/etc/shadow")}, []string{"sensitive-file-read"}},
+		{"shadow read by a program on a volume that calls itself sudo", scene{process: change(program("sudo"), onVolume("/data/sudo")), payload: read("/etc/shadow")}, []string{"sensitive-file-read"}},
+		{"busybox checks a password", scene{process: change(program("busybox"), called("/bin/su", "su")), payload: read("/etc/shadow")}, nil},
+		{"busybox shows a password", scene{process: change(program("busybox"), called("/bin/cat", "cat", "su")), payload: read("/etc/shadow")}, []string{"sensitive-file-read"}},
+		{"a runtime reads an image's files", scene{process: change(program("containerd"), onVolume("/usr/bin/containerd")), payload: read("/var/lib/containerd/tmpmounts/1/etc/shadow"), onHost: true}, nil},
+
+		{"token read below a web server", scene{process: below(program("cat"), program("dash"), program("php-fpm8.2")), payload: read("/run/secrets/kubernetes.io/serviceaccount/..2026_11_21/token")}, []string{"serviceaccount-token-read"}},
+		{"token read by hand", scene{process: program("cat"), session: &event.Session{}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, []string{"serviceaccount-token-read"}},
+		{"token read by a program that was started by hand", scene{process: program("kubectl"), session: &event.Session{}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, nil},
+		{"token read by the program it is meant for", scene{process: program("operator"), session: &event.Session{Init: true}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, nil},
+		{"another token", scene{process: program("cat"), session: &event.Session{}, payload: read("/srv/token")}, nil},
 		{"login", scene{process: program("sshd"), payload: read("/etc/shadow"), onHost: true}, nil},
 		{"passwd read", scene{process: program("cat"), payload: read("/etc/passwd")}, nil},
 		{"package manager checks a configuration file", scene{process: below(program("md5sum"), program("dpkg")), payload: read("/etc/sudoers"), onHost: true}, nil},
@@ -333,6 +384,7 @@ func memory() []outcome {
 	return []outcome{
 		{"code unpacked", scene{process: program("app"), kind: protect, payload: unpacked(event.RegionAnonymous)}, []string{"mem-wx-transition"}},
 		{"code unpacked by a dropped java", scene{process: change(program("java"), upper), kind: protect, payload: unpacked(event.RegionHeap)}, []string{"mem-wx-transition"}},
+		{"code unpacked by a java on a volume", scene{process: change(program("java"), onVolume("/data/java")), kind: protect, payload: unpacked(event.RegionHeap)}, []string{"mem-wx-transition"}},
 		{"JIT of the JVM", scene{process: program("java"), kind: protect, payload: unpacked(event.RegionAnonymous)}, nil},
 		{"regular expressions of PHP", scene{process: program("php-fpm8.2"), kind: protect, payload: unpacked(event.RegionAnonymous)}, nil},
 		{"library loaded", scene{process: program("app"), kind: mapped, payload: &event.Memory{After: event.ProtRead | event.ProtExec, Region: event.RegionFile}}, nil},

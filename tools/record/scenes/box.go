@@ -131,6 +131,18 @@ func (s *Set) exec(ctx context.Context, id string, args ...string) (string, erro
 	return s.ctr(ctx, append([]string{"tasks", "exec", "--fifo-dir", filepath.Join(workDir, "fifo"), "--exec-id", newID()[:16], id}, args...)...)
 }
 
+// execFed is exec with its standard input from a pipe.
+func (s *Set) execFed(ctx context.Context, id, input string, args ...string) (string, error) {
+	s.use(id)
+	command := s.command(ctx, append([]string{"tasks", "exec", "--fifo-dir", filepath.Join(workDir, "fifo"), "--exec-id", newID()[:16], id}, args...)...)
+	command.Stdin = strings.NewReader(input)
+	out, err := command.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("run ctr with input: %w: %s", err, out)
+	}
+	return string(out), nil
+}
+
 // execTyped is exec at a terminal.
 func (s *Set) execTyped(ctx context.Context, id, lines string, args ...string) (string, error) {
 	s.use(id)

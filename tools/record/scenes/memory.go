@@ -15,6 +15,10 @@ func memory() []Scene {
 			Play: play(box{args: sh("cp /usr/local/bin/attack /tmp/java && /tmp/java mprotect")}, `"result":"ok"`),
 		},
 		{
+			File: transition + "positive-jit-on-volume.jsonl", Note: "The same from a volume, which is on no overlay.", Keep: noReads,
+			Play: play(box{mounts: []string{volume}, args: sh("cp /usr/local/bin/attack /data/java && /data/java mprotect")}, `"result":"ok"`),
+		},
+		{
 			File: transition + "negative-luajit.jsonl", Note: "LuaJIT compiles a loop.", Keep: noReads,
 			Play: play(box{args: loop}, "ran"),
 		},

@@ -35,6 +35,12 @@ file_put_contents("$dir/page.php", "<?php echo 6 * 7;\n");
 include "$dir/page.php";
 `
 
+// mail sends one. The image has no sendmail: the shell says so, and mail() that it failed.
+const mail = `<?php
+@mail("ops@store.example", "order", "two shackles", "", "-fshop@store.example");
+echo "sent " . 6 * 7;
+`
+
 func web() []Scene {
 	const shell = "web-server-spawned-shell/"
 	const script = "webshell-file-created-by-server/"
@@ -43,6 +49,24 @@ func web() []Scene {
 			File: shell + "positive-php.jsonl", Note: "A script uploaded to a web shop on lighttpd and php-cgi runs a command.", Keep: noReads,
 			Prepare: func(ctx context.Context, s *Set) error { return s.shopStep(ctx, "upload a script as a picture") },
 			Play:    func(ctx context.Context, s *Set) error { return s.shopStep(ctx, "ask who the server is") },
+		},
+		{
+			File: shell + "positive-script-server.jsonl", Note: "An application server that is a script, by gunicorn's name, runs a command through a shell.", Keep: noReads,
+			Prepare: func(context.Context, *Set) error {
+				_, err := file("app/gunicorn", "#!/usr/bin/perl\nsystem('id; true');\n")
+				return err
+			},
+			Play: play(box{
+				mounts: []string{"type=bind,src=" + filepath.Join(workDir, "app") + ",dst=/srv/app,options=rbind:ro"}, args: []string{"/srv/app/gunicorn"},
+			}, "uid=0"),
+		},
+		{
+			File: shell + "negative-php-mail.jsonl", Note: "A page sends mail with PHP's mail(), which starts sendmail through a shell.", Keep: noReads,
+			Prepare: startSite,
+			Play: func(ctx context.Context, s *Set) error {
+				s.use(s.started[0])
+				return s.visit(ctx, "/app/mail.php", "sent 42")
+			},
 		},
 		{
 			File: shell + "negative-pages.jsonl", Note: "The web shop serves its pages.", Unfiltered: true, Keep: noReads,
@@ -93,6 +117,7 @@ func startSite(ctx context.Context, s *Set) error {
 		"site/lighttpd.conf":     siteConfig,
 		"site/cgi-bin/status.sh": "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\nanswer %s\\n' $((6 * 7))\n",
 		"site/app/index.php":     templates,
+		"site/app/mail.php":      mail,
 	} {
 		if _, err := file(name, text); err != nil {
 			return err
