@@ -71,6 +71,66 @@ func TestBounds(t *testing.T) {
 		table.Born(11, "/docker/"+otherID, runc)
 		expectState(t, table, 11, Pending, "")
 	})
+	t.Run("a container's own gone cgroups go first", func(t *testing.T) {
+		table, clock := newTestTable(Options{})
+		table.Born(10, dockerPath, runc)
+		table.Born(11, "/a.slice", runc)
+		table.Gone(11)
+		const loops = 20 * maxNestedCgroups
+		for i := range uint64(loops) {
+			table.Born(1000+i, fmt.Sprintf("%s/%d", dockerPath, i), shell)
+			expectState(t, table, 1000+i, Pending, "")
+			table.Gone(1000 + i)
+		}
+		expectState(t, table, 11, Host, "") // not its own
+		c := table.Counts()
+		if c.Cgroups > maxNestedCgroups+2 || c.Refused > 0 || c.Evicted != loops-maxNestedCgroups+1 || c.Removed != maxNestedCgroups {
+			t.Errorf("counts are %+v", c)
+		}
+		if n := table.gone.len(); n > 3*maxNestedCgroups {
+			t.Errorf("%d removals are remembered", n)
+		}
+		own := table.paths[dockerPath]
+		clock.add(DefaultRetention)
+		if table.Tick(); own.removed.len() != 0 || own.cgroups != 1 {
+			t.Errorf("it has %d cgroups and %d that are gone", own.cgroups, own.removed.len())
+		}
+		table.Gone(10)
+		clock.add(DefaultRetention)
+		table.Tick()
+		if c := table.Counts(); c.Cgroups+c.Containers+c.Removed+table.stale != 0 {
+			t.Errorf("left: %+v, %d stale", c, table.stale)
+		}
+	})
+	t.Run("containers leave room for others", func(t *testing.T) {
+		table, _ := newTestTable(Options{MaxCgroups: 100})
+		for i := range uint64(200) {
+			table.Born(1000+i, fmt.Sprintf("%s/%d", dockerPath, i), shell)
+		}
+		table.Born(10, "/docker/"+otherID, runc)
+		table.Born(11, "/a.slice", runc)
+		expectState(t, table, 10, Pending, "")
+		expectState(t, table, 11, Host, "")
+		if c := table.Counts(); c.Cgroups != 77 || c.Refused != 125 {
+			t.Errorf("counts are %+v", c)
+		}
+	})
+	t.Run("a refused candidate is not remembered", func(t *testing.T) {
+		table, clock := newTestTable(Options{})
+		for i := range uint64(maxNestedCgroups) {
+			table.Born(1000+i, fmt.Sprintf("%s/%d", dockerPath, i), shell)
+		}
+		for i := range uint64(10) {
+			table.Born(10+i, fmt.Sprintf("%s/%064x", dockerPath, i), shell)
+		}
+		if c := table.Counts(); c.Containers != 1 || c.Unresolved != 1 || c.Refused != 10 {
+			t.Errorf("counts are %+v", c)
+		}
+		clock.add(DefaultWait)
+		if table.Tick(); table.Counts().Unresolved != 0 {
+			t.Error("a candidate without a cgroup waits")
+		}
+	})
 	t.Run("churn leaves nothing", func(t *testing.T) {
 		table, clock := newTestTable(Options{})
 		for i := range uint64(5000) {

@@ -31,7 +31,7 @@ func (t *Table) Counts() Counts {
 	defer t.mu.RUnlock()
 	c := t.counts
 	c.Cgroups, c.Containers, c.Unresolved = len(t.cgroups), t.records, len(t.pending)
-	c.Removed, c.Expected, c.Missed = t.gone.len(), len(t.expected), t.missed.Load()
+	c.Removed, c.Expected, c.Missed = t.gone.len()-t.stale, len(t.expected), t.missed.Load()
 	return c
 }
 
@@ -152,7 +152,7 @@ func (t *Table) Tick() time.Duration {
 	now := t.now()
 	var told outcome
 	for t.gone.len() > 0 && now.Sub(t.gone.first().at) >= t.options.Retention {
-		told |= t.drop(t.gone.pop().id)
+		told |= t.dropOldest()
 	}
 	t.mu.Unlock()
 	t.tell(told)
@@ -163,12 +163,69 @@ func (t *Table) Tick() time.Duration {
 }
 
 // makeRoom forgets the cgroups that went first while a bound is reached. t.mu is held.
-func (t *Table) makeRoom() (told outcome) {
-	for t.gone.len() > 0 && (len(t.cgroups) >= t.options.MaxCgroups || t.records >= t.options.MaxContainers) {
-		told |= t.drop(t.gone.pop().id)
-		t.counts.Evicted++
+func (t *Table) makeRoom(limit int) (told outcome) {
+	for t.gone.len() > 0 && (len(t.cgroups) >= limit || t.records >= t.options.MaxContainers) {
+		before := len(t.cgroups)
+		told |= t.dropOldest()
+		t.counts.Evicted += uint64(before - len(t.cgroups))
 	}
 	return told
+}
+
+// below tells whether a path of rec is not the own cgroup of an outermost container. What
+// is below one is made by the container itself, and bounded with it.
+func (t *Table) below(rec *record, path string) bool {
+	return rec != t.hostRec && (rec.outer != t.hostRec || rec.Path != path)
+}
+
+// makeRoomBelow makes room for one more cgroup below a container's own: what is over the
+// container's bound is taken from the container itself.
+func (t *Table) makeRoomBelow(rec *record) outcome {
+	told := t.makeRoom(t.nestedLimit())
+	top := rec.outermost()
+	for top.cgroups >= maxNestedCgroups && top.removed.len() > 0 {
+		id := *top.removed.first()
+		if !t.cgroups[id].gone { // a walk that was slower than its end found it once more
+			top.removed.pop()
+			continue
+		}
+		told |= t.drop(id)
+		t.counts.Evicted++
+		if t.stale++; t.stale > t.gone.len()/2 {
+			t.gone.filter(func(r removal) bool { return t.cgroups[r.id].gone })
+			t.stale = 0
+		}
+	}
+	return told
+}
+
+// fitsBelow tells whether one more cgroup may be filed below a container's own.
+func (t *Table) fitsBelow(rec *record) bool {
+	return rec == t.hostRec || rec.outermost().cgroups < maxNestedCgroups && len(t.cgroups) < t.nestedLimit()
+}
+
+// nestedLimit keeps room for cgroups of the host and for other containers.
+func (t *Table) nestedLimit() int {
+	return t.options.MaxCgroups - t.options.MaxCgroups/keptForOthers
+}
+
+// dropOldest forgets the cgroup that went first, if it is not forgotten already.
+func (t *Table) dropOldest() outcome {
+	id := t.gone.pop().id
+	if !t.cgroups[id].gone {
+		t.stale = max(0, t.stale-1)
+		return 0
+	}
+	return t.drop(id)
+}
+
+// abandon takes a record off the books that was made for a cgroup which then found no room.
+func (t *Table) abandon(rec *record) {
+	if rec == nil || rec == t.hostRec || rec.cgroups > 0 {
+		return
+	}
+	delete(t.pending, rec)
+	t.remove(rec)
 }
 
 // drop forgets a cgroup, and its record with the last one.
@@ -179,6 +236,9 @@ func (t *Table) drop(id uint64) (told outcome) {
 	}
 	delete(t.cgroups, id)
 	t.counted(e.rec, -1)
+	if own := &e.rec.outermost().removed; e.gone && own.len() > 0 {
+		own.pop() // it has the order of the table's queue: this is the first here too
+	}
 	if e.rec == t.hostRec || e.rec.cgroups > 0 {
 		return 0
 	}
@@ -228,6 +288,15 @@ type queue[T any] struct {
 func (q *queue[T]) len() int  { return len(q.items) - q.head }
 func (q *queue[T]) first() *T { return &q.items[q.head] }
 func (q *queue[T]) push(v T)  { q.items = append(q.items, v) }
+func (q *queue[T]) filter(keep func(T) bool) {
+	var kept []T
+	for _, v := range q.items[q.head:] {
+		if keep(v) {
+			kept = append(kept, v)
+		}
+	}
+	q.items, q.head = kept, 0
+}
 func (q *queue[T]) pop() T {
 	var zero T
 	v := q.items[q.head]

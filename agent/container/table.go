@@ -59,6 +59,7 @@ type Options struct {
 const (
 	maxNested        = 64   // candidates below one container
 	maxNestedCgroups = 4096 // cgroups of one container
+	keptForOthers    = 4    // one part in so many of MaxCgroups is not for what lies below containers
 	maxDepth         = 4    // candidates within each other
 	maxChanged       = 4096 // ids between two calls of Changed
 	maxExpected      = 1024 // announced paths without a container's shape
@@ -82,6 +83,7 @@ type Table struct {
 	paths      map[string]*record // the newest of each path
 	pending    map[*record]struct{}
 	gone       queue[removal]
+	stale      int        // of gone: forgotten already
 	rejected   *list.List // of *record: refuted candidates, oldest first, the first to go
 	records    int
 	expected   map[string]string // path to container id
@@ -120,9 +122,10 @@ type record struct {
 	gone      bool
 	evicted   bool
 	rejected  *list.Element
-	cgroups   int      // entries
-	nested    int      // candidates below, kept by the outermost one
-	waiting   []uint64 // cgroups whose events wait for this record, while Pending
+	cgroups   int           // entries
+	removed   queue[uint64] // cgroups that are gone, of the outermost one and all below it
+	nested    int           // candidates below, kept by the outermost one
+	waiting   []uint64      // cgroups whose events wait for this record, while Pending
 }
 
 // NewTable returns an empty table. Seed fills it, Run keeps its deadlines.
@@ -243,18 +246,26 @@ func (t *Table) enter(id uint64, path string, by *event.Process) outcome {
 		}
 		t.leave(rec.cgroup) // its end was lost, or is still to come
 	}
-	told := t.makeRoom()
+	told := t.makeRoom(t.options.MaxCgroups)
 	if len(t.cgroups) >= t.options.MaxCgroups {
 		t.counts.Refused++
 		return told
 	}
 	waited := len(t.pending)
 	rec, ok := t.place(path)
+	if ok && t.below(rec, path) {
+		told |= t.makeRoomBelow(rec)
+		if rec.evicted { // only what is gone was left of it
+			rec, ok = t.place(path)
+		}
+		ok = ok && t.fitsBelow(rec)
+	}
 	if len(t.pending) > waited {
 		told |= newPending
 	}
-	if !ok || rec != t.hostRec && rec.outermost().cgroups >= maxNestedCgroups {
+	if !ok {
 		t.counts.Refused++
+		t.abandon(rec)
 		return told
 	}
 	if rec != t.hostRec && rec.Path == path {
@@ -369,6 +380,9 @@ func (t *Table) leave(id uint64) {
 		e.rec.gone = true
 	}
 	t.gone.push(removal{id: id, at: t.now()})
+	if e.rec != t.hostRec {
+		e.rec.outermost().removed.push(id)
+	}
 }
 
 // Changed appends to ids the cgroups that ceased to be Pending since the last
