@@ -2,17 +2,49 @@ package container
 
 import "github.com/seawall-security/seawall/internal/event"
 
-// Candidate tells the id that a cgroup's path claims, whether or not a runtime has
+// Candidate finds the container that a cgroup's path claims, whether or not a runtime has
 // confirmed it yet; not ok: the cgroup belongs to no container, or the claim was refuted.
-func (t *Table) Candidate(cgroup uint64) (containerID string, ok bool) {
+// It allocates nothing.
+func (t *Table) Candidate(cgroup uint64) (event.Home, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	e, seen := t.cgroups[cgroup]
 	if !seen {
-		return "", false
+		return nil, false
 	}
 	rec := e.rec.effective()
-	return rec.ID, rec.state == Pending || rec.state == Known
+	if rec.state != Pending && rec.state != Known {
+		return nil, false
+	}
+	return &rec.home, true
+}
+
+// home is a record as the place that processes come from. It is part of the record and
+// so keeps it, off the table's books, for as long as a process of it is remembered: a
+// process that got out may outlive its container by any time.
+type home struct {
+	table *Table
+	rec   *record
+	// sample is a cgroup whose events wait for the record's word.
+	sample uint64
+}
+
+// ID is as the path claims it.
+func (h *home) ID() string { return h.rec.Candidate.ID }
+
+// Container is for the pipeline, like Lookup.
+func (h *home) Container() (c *event.Container, pending bool) {
+	h.table.mu.RLock()
+	defer h.table.mu.RUnlock()
+	rec := h.rec.effective()
+	return rec.container, rec.state == Pending
+}
+
+// Cgroup is one that Changed names when the record is resolved.
+func (h *home) Cgroup() uint64 {
+	h.table.mu.RLock()
+	defer h.table.mu.RUnlock()
+	return h.sample
 }
 
 // Settle decides what a cgroup is by what is known now, for an event that cannot wait any

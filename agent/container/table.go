@@ -122,7 +122,8 @@ type record struct {
 	gone      bool
 	evicted   bool
 	rejected  *list.Element
-	cgroups   int           // entries
+	cgroups   int // entries
+	home      home
 	removed   queue[uint64] // cgroups that are gone, of the outermost one and all below it
 	nested    int           // candidates below, kept by the outermost one
 	waiting   []uint64      // cgroups whose events wait for this record, while Pending
@@ -277,6 +278,9 @@ func (t *Table) enter(id uint64, path string, by *event.Process) outcome {
 			told |= t.publish(rec, *rec.container)
 		}
 	}
+	if rec.home.sample == 0 || rec.cgroup == id {
+		rec.home.sample = id
+	}
 	t.cgroups[id] = entry{rec: rec, walk: t.walkNumber}
 	t.counted(rec, 1)
 	if waits := rec.effective(); waits.state == Pending {
@@ -336,6 +340,7 @@ func (t *Table) newRecord(c Candidate, outer *record) *record {
 		},
 		outer: outer, state: Pending, born: now, deadline: now.Add(t.options.Wait),
 	}
+	rec.home = home{table: t, rec: rec}
 	if outer != t.hostRec {
 		rec.depth = outer.depth + 1
 		outer.outermost().nested++

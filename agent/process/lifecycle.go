@@ -50,6 +50,9 @@ func (t *Table) child(ev *event.Event, f *event.Fork, creator *snapshot) *snapsh
 		p.Namespaces.Mount = ev.MountNS
 		p.HostMount = t.hostMount(p.Namespaces)
 	}
+	if p.Home == nil {
+		p.Home = t.birthplace(p)
+	}
 	return t.publish(s, creator)
 }
 
@@ -64,6 +67,9 @@ func (t *Table) adopt(child *entry, creator *snapshot) {
 	if s.Session == nil && s.CgroupID == creator.CgroupID {
 		s.Session = creator.Session
 	}
+	if s.Home == nil {
+		s.Home = creator.Home
+	}
 	t.replace(child, t.publish(s, creator), child.born)
 }
 
@@ -73,10 +79,11 @@ func (t *Table) exec(ev *event.Event, x *event.Exec) {
 	e := t.find(ev.Actor, ev.Parent)
 	var parent *snapshot
 	var session *event.Session
+	var home event.Home
 	if e != nil {
 		t.touch(e)
 		x.Before = &e.now.Process
-		parent, session = e.now.parent, e.now.Session
+		parent, session, home = e.now.parent, e.now.Session, e.now.Home
 	} else {
 		t.count.lostForks.Add(1)
 		x.Before = nil
@@ -86,9 +93,11 @@ func (t *Table) exec(ev *event.Event, x *event.Exec) {
 
 	s := &snapshot{Process: t.program(ev, &x.Image)}
 	s.ExecTime = t.opt.Wall(ev.Time)
-	s.Session = session
+	s.Session, s.Home = session, home
 	if e != nil {
 		s.ID = e.now.ID
+	} else {
+		s.Home = t.homeUnder(&s.Process, parent)
 	}
 	if x.Entered {
 		t.enter(s, parent, t.find(ev.Parent, event.Key{}), x.Init, s.ExecTime)

@@ -156,6 +156,7 @@ func (t *Table) Seeded() {
 		} else if s.Coarse {
 			s.ParentKey = event.Key{}
 		}
+		s.Home = t.homeUnder(&s.Process, parent)
 		if entered {
 			t.enter(s, parent, nil, s.NSPID == 1 || !occupied[s.CgroupID], s.StartWall)
 		}

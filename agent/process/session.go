@@ -19,20 +19,20 @@ const runtimeLevels = 4
 // to be a container, other than the one the process's session is in already, and a
 // runtime near above: by creation (parent) or by the kernel's word.
 func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at time.Time) {
-	container, ok := "", false
-	if t.opt.Candidate != nil {
-		container, ok = t.opt.Candidate(s.CgroupID)
-	}
-	switch {
-	case !ok:
+	home := t.candidate(s.CgroupID)
+	if home == nil {
 		t.count.entriesWithoutContainer.Add(1)
 		return
+	}
+	container := home.ID()
+	switch {
 	case s.Session != nil && s.Session.ContainerID == container:
 		return
 	case !runtimeNear(parent) && (kernelParent == nil || !runtimeNear(kernelParent.now)):
 		t.count.entriesWithoutRuntime.Add(1)
 		return
 	}
+	s.Home = home
 	s.Session = &event.Session{
 		ID:          event.SessionID(t.opt.BootID, s.Key),
 		Root:        s.Key,

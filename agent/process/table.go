@@ -18,6 +18,11 @@
 // CLONE_PARENT and after the creator's death. For processes older than the agent
 // only the kernel's word is known.
 //
+// A process that was born in a container, or entered it through its runtime, has that
+// container for its home, and so have all that descend from it, whatever cgroups and
+// namespaces they go to later (see home.go). Whoever came from the host and visits a
+// container's namespaces has none.
+//
 // Memory is bounded in entries and in bytes, dead ancestors included; what is
 // pushed out by a bound is counted in [Stats].
 package process
@@ -58,8 +63,8 @@ type Options struct {
 	HostNamespaces event.Namespaces
 	// Wall turns kernel time into wall time.
 	Wall func(event.Boot) time.Time
-	// Candidate names the container that a cgroup claims to be; nil: no sessions.
-	Candidate func(cgroupID uint64) (containerID string, ok bool)
+	// Candidate finds the container that a cgroup claims to be; nil: no sessions and no homes.
+	Candidate func(cgroupID uint64) (event.Home, bool)
 	// CgroupOf finds the cgroup of a process for SeedProcfs; nil: not known, and
 	// processes seeded from procfs have no session.
 	CgroupOf func(tgid uint32) (cgroupID uint64, ok bool)

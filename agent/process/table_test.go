@@ -37,6 +37,13 @@ type node struct {
 	cgroups map[event.Key]uint64
 }
 
+// home is a container by its id.
+type home string
+
+func (h home) ID() string                              { return string(h) }
+func (h home) Container() (_ *event.Container, _ bool) { return &event.Container{ID: string(h)}, false }
+func (h home) Cgroup() uint64                          { return 0 }
+
 func newNode(t testing.TB, change func(*Options)) *node {
 	n := &node{
 		t: t, clock: 1000 * second, containers: map[uint64]string{},
@@ -46,7 +53,7 @@ func newNode(t testing.TB, change func(*Options)) *node {
 		BootID:         bootID,
 		HostNamespaces: event.Namespaces{Mount: hostMount, PID: 4026531836, Net: 4026531840},
 		Wall:           wall,
-		Candidate:      func(id uint64) (string, bool) { c, ok := n.containers[id]; return c, ok },
+		Candidate:      func(id uint64) (event.Home, bool) { c, ok := n.containers[id]; return home(c), ok },
 		Proc:           filepath.Join(t.TempDir(), "no-procfs"),
 	}
 	if change != nil {

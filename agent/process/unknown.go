@@ -55,6 +55,7 @@ func (t *Table) unknown(ev *event.Event) *entry {
 		t.tryRepair(p)
 	}
 	p.HostMount = t.hostMount(p.Namespaces)
+	p.Home = t.homeUnder(p, parent)
 	return t.insert(t.publish(s, parent), ev.Time)
 }
 

@@ -41,6 +41,8 @@ type Process struct {
 	CgroupID      uint64
 	Tree          Tree
 	Session       *Session
+	// Home is the container that the process comes from; nil: the host.
+	Home Home
 	// Unknown says that only Key and Comm are known.
 	Unknown bool
 }
@@ -50,6 +52,19 @@ type Process struct {
 func (p *Process) Ancestors(yield func(*Process) bool) {
 	for a := p.Parent; a != nil && yield(a); a = a.Parent {
 	}
+}
+
+// Home is a container as the place that processes come from. It lasts as long as one of
+// them is remembered, also when cgroup and container are long gone. Unlike other facts it
+// goes with the times: a runtime's word may come after the process.
+type Home interface {
+	// ID is the container's, as its cgroup claims it.
+	ID() string
+	// Container is what is known now. Nil: the claim was refuted or, while pending,
+	// awaits a runtime's word.
+	Container() (c *Container, pending bool)
+	// Cgroup is one of the container's.
+	Cgroup() uint64
 }
 
 // Session is a tree of processes that entered a container from outside through

@@ -173,6 +173,7 @@ var notInSchema = map[string]string{
 	"File.Links":         "the schema has what follows from it: deleted",
 	"Process.CgroupID":   "the schema has the container's",
 	"Process.Tree":       "the schema has the event's",
+	"Process.Home":       "the schema has the event's container",
 	"Process.Session":    "the schema has the event's",
 	"Session.Root":       "the schema has its id",
 }

@@ -44,9 +44,23 @@ func (c *containers) Lookup(cgroup uint64) (*event.Container, container.State) {
 	return nil, container.Host
 }
 
-func (c *containers) Candidate(cgroup uint64) (containerID string, ok bool) {
-	containerID, ok = c.claims[cgroup]
-	return containerID, ok
+func (c *containers) Candidate(cgroup uint64) (event.Home, bool) {
+	if _, ok := c.claims[cgroup]; !ok {
+		return nil, false
+	}
+	return home{c, cgroup}, true
+}
+
+type home struct {
+	containers *containers
+	cgroup     uint64
+}
+
+func (h home) ID() string     { return h.containers.claims[h.cgroup] }
+func (h home) Cgroup() uint64 { return h.cgroup }
+func (h home) Container() (c *event.Container, pending bool) {
+	c, state := h.containers.Lookup(h.cgroup)
+	return c, state == container.Pending
 }
 
 func (c *containers) Changed(ids []uint64) ([]uint64, bool) {
