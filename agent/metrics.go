@@ -22,7 +22,7 @@ type collector struct {
 
 	seen, filtered, emitted, droppedInKernel, missing, missed, disordered *prometheus.Desc
 	read, delivered, selfTest, penned, refused, detections                *prometheus.Desc
-	penOverflows, penNameless, printed, notPrinted                        *prometheus.Desc
+	byLineage, strangers, penOverflows, penNameless, printed, notPrinted  *prometheus.Desc
 	hook, connected, containerCount, containersTotal, processCount        *prometheus.Desc
 }
 
@@ -49,6 +49,8 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		refused:      desc("records_refused_total", "Records that did not decode.", "reason"),
 		detections:   desc("detections_total", "Hits of rules."),
 		penOverflows: desc("pen_overflows_total", "Times a full pen let its oldest container go."),
+		byLineage:    desc("events_by_lineage_total", "Events of processes outside their container's cgroup, named by where they come from."),
+		strangers:    desc("events_unknown_container_total", "Events in a mount namespace that is not the host's and in a cgroup that nobody could tell."),
 		penNameless:  desc("pen_nameless_total", "Times a container's events went on without a runtime's word."),
 		printed:      desc("records_printed_total", "Records written to standard output."),
 		notPrinted:   desc("records_not_printed_total", "Records lost because standard output is read too slowly.", "class"),
@@ -117,6 +119,8 @@ func (c *collector) collectStages(counter func(*prometheus.Desc, uint64, ...stri
 		counter(c.refused, n, reason)
 	}
 	counter(c.detections, ledger.Detections)
+	counter(c.byLineage, ledger.ByLineage)
+	counter(c.strangers, ledger.Strangers)
 	counter(c.penOverflows, ledger.PenOverflows)
 	counter(c.penNameless, ledger.PenNameless)
 	events, detections := c.printer.Lost()

@@ -16,6 +16,14 @@
 // ([FindHierarchy]); paths start at that hierarchy's root. A published
 // [event.Container] never changes: news publish another one.
 //
+// A container keeps its processes ([event.Home], by [Table.Candidate]) longer than its
+// cgroups: a process that left the cgroup is its container's still, also when that is long
+// gone. Who comes from where is for package process to know.
+//
+// A container that makes cgroups without end gets room for some thousands: its own gone
+// ones go first, and for the rest its processes' lineage tells, or the nearest cgroup above
+// ([Table.Locate]). A quarter of all room is not for what containers make below themselves.
+//
 // Everything is bounded, also against somebody who makes cgroups or containers
 // on purpose; what a bound cost is in [Counts].
 package container

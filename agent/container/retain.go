@@ -20,6 +20,7 @@ type Counts struct {
 	Evicted   uint64 // removed cgroups and refuted candidates forgotten before their time
 	Refused   uint64 // cgroups and candidates not taken because a bound was reached
 	Overflows uint64 // times Changed said all
+	Located   uint64 // cgroups that were not seen, or had no room, told by a process in them
 	Missed    uint64 // lookups of ids that were not seen
 	Walks     uint64 // walks of the cgroup tree
 	Recovered uint64 // cgroups that a later walk found, or found gone, without an event

@@ -58,7 +58,7 @@ type Options struct {
 // others out.
 const (
 	maxNested        = 64   // candidates below one container
-	maxNestedCgroups = 4096 // cgroups of one container
+	maxNestedCgroups = 4096 // cgroups of one container; beyond, lineage tells (see Locate)
 	keptForOthers    = 4    // one part in so many of MaxCgroups is not for what lies below containers
 	maxDepth         = 4    // candidates within each other
 	maxChanged       = 4096 // ids between two calls of Changed
@@ -92,6 +92,7 @@ type Table struct {
 	connected  bool
 	lost       time.Time // since when no runtime can be asked
 	walkNumber uint32
+	locates    allowance
 	counts     Counts
 }
 

@@ -29,6 +29,9 @@ type Ledger struct {
 	PenOverflows uint64
 	// PenNameless is how often a cgroup's events went on without a runtime's word.
 	PenNameless uint64
+	// ByLineage counts events named by where their process comes from: its cgroup was no
+	// container's. Strangers are those of a container that nobody knows.
+	ByLineage, Strangers uint64
 }
 
 type ledger struct {
@@ -40,6 +43,8 @@ type ledger struct {
 	detections   atomic.Uint64
 	penOverflows atomic.Uint64
 	penNameless  atomic.Uint64
+	byLineage    atomic.Uint64
+	strangers    atomic.Uint64
 }
 
 func (l *ledger) read(k event.Kind)            { l.kinds[k].read.Add(1) }
@@ -66,6 +71,7 @@ func (p *Pipeline) Ledger() Ledger {
 	out := Ledger{
 		Refused:    make(map[string]uint64),
 		Detections: l.detections.Load(), PenOverflows: l.penOverflows.Load(), PenNameless: l.penNameless.Load(),
+		ByLineage: l.byLineage.Load(), Strangers: l.strangers.Load(),
 	}
 	for _, k := range event.Kinds {
 		c := &l.kinds[k]

@@ -36,12 +36,12 @@ func (p *pen) holds(cgroup uint64) bool {
 	return ok
 }
 
-func (p *pen) put(ev *event.Event, now time.Time) {
-	held, ok := p.piles[ev.CgroupID]
+func (p *pen) put(cgroup uint64, ev *event.Event, now time.Time) {
+	held, ok := p.piles[cgroup]
 	if !ok {
 		held = &pile{since: now}
-		p.piles[ev.CgroupID] = held
-		p.order = append(p.order, ev.CgroupID)
+		p.piles[cgroup] = held
+		p.order = append(p.order, cgroup)
 	}
 	held.events = append(held.events, ev)
 	p.count++

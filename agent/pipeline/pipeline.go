@@ -19,6 +19,8 @@ type Containers interface {
 	Born(cgroup uint64, path string, by *event.Process)
 	Gone(cgroup uint64)
 	Lookup(cgroup uint64) (*event.Container, container.State)
+	// Locate asks a process in it for an unseen cgroup. A nil home is the host.
+	Locate(cgroup uint64, tgid uint32) (in event.Home, ok bool)
 	// Settle decides for an event that cannot wait.
 	Settle(cgroup uint64) *event.Container
 	Changed(ids []uint64) ([]uint64, bool)
@@ -68,6 +70,7 @@ type Pipeline struct {
 	current  *event.Event           // the event being matched
 	marked   map[event.Key]struct{} // processes that a rule has hit and that have not ended
 	matched  func(*rule.Rule)
+	stranger *event.Container // what decide made last
 	ledger   ledger
 }
 
@@ -131,12 +134,12 @@ func (p *Pipeline) Record(record []byte) {
 		}
 	}
 	if p.pen.holds(ev.CgroupID) {
-		p.pend(ev)
+		p.pend(ev.CgroupID, ev)
 		return
 	}
-	c, state := p.options.Containers.Lookup(ev.CgroupID)
-	if state == container.Pending || state == container.Unseen {
-		p.pend(ev)
+	c, wait := p.whose(ev, true)
+	if wait != 0 {
+		p.pend(wait, ev)
 		return
 	}
 	ev.Container = c
@@ -178,12 +181,12 @@ func (p *Pipeline) Flush() {
 	}
 }
 
-func (p *Pipeline) pend(ev *event.Event) {
+func (p *Pipeline) pend(cgroup uint64, ev *event.Event) {
 	if p.pen.full() {
 		p.ledger.penOverflows.Add(1)
 		p.release(p.pen.oldest(), true)
 	}
-	p.pen.put(ev.Clone(), p.options.Now())
+	p.pen.put(cgroup, ev.Clone(), p.options.Now())
 	p.ledger.penned(ev.Kind, 1)
 }
 
@@ -193,17 +196,17 @@ func (p *Pipeline) release(id uint64, must bool) {
 	if !p.pen.holds(id) {
 		return
 	}
-	c, state := p.options.Containers.Lookup(id)
+	_, state := p.options.Containers.Lookup(id)
 	if state == container.Pending || state == container.Unseen {
 		if !must {
 			return
 		}
-		c = p.options.Containers.Settle(id)
+		p.options.Containers.Settle(id)
 		p.ledger.penNameless.Add(1)
 	}
 	for _, ev := range p.pen.take(id) {
 		p.ledger.penned(ev.Kind, -1)
-		ev.Container = c
+		ev.Container = p.decide(ev)
 		p.finish(ev)
 	}
 }

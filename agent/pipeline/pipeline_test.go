@@ -47,6 +47,36 @@ func exitRecord(tgid uint32) []byte {
 type cgroups struct {
 	states  map[uint64]container.State
 	changed []uint64
+	// below are unseen cgroups that a process in them shows to be below another one.
+	below map[uint64]uint64
+}
+
+// home is a cgroup of the test's.
+type home struct {
+	*cgroups
+	id uint64
+}
+
+func (h home) ID() string     { return fmt.Sprint("c", h.id) }
+func (h home) Cgroup() uint64 { return h.id }
+func (h home) Container() (*event.Container, bool) {
+	c, state := h.Lookup(h.id)
+	return c, state == container.Pending
+}
+
+func (c *cgroups) Candidate(id uint64) (event.Home, bool) {
+	if s := c.states[id]; s != container.Pending && s != container.Known {
+		return nil, false
+	}
+	return home{c, id}, true
+}
+
+func (c *cgroups) Locate(id uint64, _ uint32) (event.Home, bool) {
+	above, ok := c.below[id]
+	if !ok || c.states[above] == container.Host {
+		return nil, ok
+	}
+	return home{c, above}, true
 }
 
 func (c *cgroups) Born(uint64, string, *event.Process) {}
@@ -123,7 +153,8 @@ func newScene(t *testing.T, penEvents int) *scene {
 	wall := func(event.Boot) time.Time { return time.Unix(1, 0) }
 	s.Pipeline = New(Options{
 		Log: zap.NewNop(), BootID: "boot", Containers: s.cgroups, Sink: s.sink, Rules: set,
-		Processes: process.New(process.Options{BootID: "boot", Wall: wall, Proc: t.TempDir()}),
+		Processes: process.New(process.Options{BootID: "boot", Wall: wall, Proc: t.TempDir(), Candidate: s.cgroups.Candidate,
+			HostNamespaces: event.Namespaces{Mount: hostMount}}),
 		Origins:   origin.New(origin.Limits{}),
 		Marks:     s,
 		PenEvents: penEvents, PenWait: time.Second, Now: func() time.Time { return s.now },

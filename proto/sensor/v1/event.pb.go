@@ -211,7 +211,8 @@ type Event struct {
 	Process *Process `protobuf:"bytes,16,opt,name=process,proto3" json:"process,omitempty"`
 	// Its ancestors by creation, nearest first; at most 16, in detections only.
 	Ancestors []*Process `protobuf:"bytes,17,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
-	// Absent: the process belongs to the host.
+	// Whose the process is: by its cgroup, or by where it comes from if it left that. Then
+	// the container's cgroup is not the one it is in. Absent: it belongs to the host.
 	Container *Container `protobuf:"bytes,18,opt,name=container,proto3" json:"container,omitempty"`
 	// Absent: the process belongs to no session.
 	Session *Session `protobuf:"bytes,19,opt,name=session,proto3" json:"session,omitempty"`
@@ -1598,7 +1599,8 @@ func (x *Session) GetInit() bool {
 type Container struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// containerd, unknown (a runtime made its cgroup but none told its name).
+	// containerd, unknown (a runtime made its cgroup but none told its name; without an
+	// id: nobody could tell the cgroup of a process outside the host's mount namespace).
 	Runtime string `protobuf:"bytes,2,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// The runtime's namespace: k8s.io, moby, default.
 	RuntimeNamespace string                 `protobuf:"bytes,3,opt,name=runtime_namespace,json=runtimeNamespace,proto3" json:"runtime_namespace,omitempty"`

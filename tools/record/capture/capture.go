@@ -55,12 +55,13 @@ type Options struct {
 
 // Capture is a sensor at work.
 type Capture struct {
-	sensor  *probe.Sensor
-	stages  *pipeline.Pipeline
-	log     *Log
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
-	readErr error // after done
+	sensor     *probe.Sensor
+	stages     *pipeline.Pipeline
+	containers *container.Table
+	log        *Log
+	cancel     context.CancelFunc
+	done       sync.WaitGroup
+	readErr    error // after done
 
 	mu      sync.Mutex // guards what follows
 	waiting []waiter
@@ -104,6 +105,7 @@ func Start(ctx context.Context, o Options) (_ *Capture, err error) {
 		return nil, err
 	}
 	containers := container.NewTable(container.Options{Hierarchy: hierarchy})
+	c.containers = containers
 	if err := containers.Seed(); err != nil {
 		return nil, fmt.Errorf("walk cgroups: %w", err)
 	}
@@ -204,7 +206,8 @@ func (c *Capture) record(ring probe.Ring, record []byte) {
 
 // Event is called by the stages for every event that is complete.
 func (c *Capture) Event(e *event.Event) {
-	if e.Container != nil {
+	// A cgroup that a container's process only went to is not the container's.
+	if _, state := c.containers.Lookup(e.CgroupID); state == container.Known {
 		c.log.name(e.CgroupID, e.Container)
 	}
 	c.mu.Lock()
