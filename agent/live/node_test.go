@@ -61,6 +61,7 @@ func TestNode(t *testing.T) {
 	part("tree of interest", testTreeOfInterest)
 	part("namespace join", testNamespaceJoin)
 	part("forged cgroup", testForgedCgroup)
+	part("escape", testEscape)
 	part("containerd is killed", testContainerdGone)
 	n.daemon.Start(t)
 	n.connect(t)

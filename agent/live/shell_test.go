@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/oci"
 
 	"github.com/seawall-security/seawall/internal/testcontainerd"
 )
@@ -31,9 +32,9 @@ type inside struct {
 }
 
 // shell starts a container.
-func (n *node) shell(t *testing.T, id string) *inside {
+func (n *node) shell(t *testing.T, id string, opts ...oci.SpecOpts) *inside {
 	t.Helper()
-	c := testcontainerd.Create(t, n.ctx, n.client, n.image, id, []string{"sh", "-c", loop})
+	c := testcontainerd.Create(t, n.ctx, n.client, n.image, id, []string{"sh", "-c", loop}, opts...)
 	s, streams := newShell(n)
 	running, err := testcontainerd.Launch(n.ctx, c, streams)
 	if err != nil {
