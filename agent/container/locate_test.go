@@ -134,3 +134,25 @@ func TestLocateIsBounded(t *testing.T) {
 		t.Errorf("%d answers after an hour", n)
 	}
 }
+
+// A service manager in a container, or somebody who makes cgroups in a loop and keeps them.
+func TestMoreCgroupsThanAContainerMayHave(t *testing.T) {
+	r := newTree(t)
+	box, late := r.mkdir(dockerPath), r.mkdir(dockerPath+"/a/late")
+	r.process(10, "0::"+dockerPath+"/a/late\n")
+	table, _ := newTestTable(Options{Hierarchy: r.h})
+	table.Born(box, dockerPath, runc)
+	q, _ := table.candidateAt(dockerPath)
+	table.confirm(q.rec, container)
+	for i := range uint64(2 * maxNestedCgroups) {
+		table.Born(1<<40+i, fmt.Sprintf("%s/%d", dockerPath, i), shell)
+	}
+	table.Born(late, dockerPath+"/a/late", shell)
+	expectState(t, table, late, Unseen, "")
+	if got := place(table.Locate(late, 10)); got != "in "+hexID {
+		t.Errorf("it is %s", got)
+	}
+	if c := table.Counts(); c.Cgroups != maxNestedCgroups {
+		t.Errorf("counts are %+v", c)
+	}
+}
