@@ -109,12 +109,17 @@ func TestCounts(t *testing.T) {
 		{"open-write " + file, map[string]int{"opens_write": 1}},
 		{"read " + file, map[string]int{"opens_read": 1, "read_bytes": 5}},
 		{"rename", map[string]int{"creates": 1, "unlinks": 1, "renames": 1}},
+		{"deep-rename", map[string]int{"creates": 1, "unlinks": 1, "renames": 1}},
+		{"deep-rename -cwd 4095 -text 4095", map[string]int{"creates": 1, "unlinks": 1, "renames": 1}},
+		{"crowd -threads 3 -opens 100", map[string]int{"creates": 3, "unlinks": 3, "opens_read": 300}},
 		{"unlink", map[string]int{"creates": 1, "unlinks": 1}},
 		{"chmod -mode 0700", map[string]int{"creates": 1, "unlinks": 1, "chmods": 1}},
 		{"bad-path", map[string]int{"creates": 4, "unlinks": 4, "opens_read": 4}},
 		{"accept", map[string]int{"connects": 2, "accepts": 2}},
 		{"accept -4", map[string]int{"connects": 1, "accepts": 1}},
 		{"mprotect", map[string]int{"mmaps": 1, "mprotects": 1}},
+		{"mprotect -behind", map[string]int{"mmaps": 1, "mprotects": 2}},
+		{"read-implies-exec", map[string]int{"mmaps": 1, "mprotects": 1}},
 		{"mmap-wx", map[string]int{"mmaps": 1}},
 		{"mmap-memfd-exec", map[string]int{"memfds": 1, "mmaps": 1}},
 	} {
@@ -182,7 +187,7 @@ func TestSideDoors(t *testing.T) {
 	if err := os.WriteFile(file, []byte("12345"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"compat-open", "io_uring-open"} {
+	for _, name := range []string{"compat-open", "wide-open", "io_uring-open"} {
 		all, status := perform(t, t.TempDir(), name, file)
 		if len(all) != 1 {
 			t.Fatalf("%s: status %d, %+v", name, status, all)
@@ -199,6 +204,21 @@ func TestSideDoors(t *testing.T) {
 		if all, status := perform(t, t.TempDir(), name, file+"-missing"); status != statusFailed || all[0].Errno != int(syscall.ENOENT) {
 			t.Errorf("%s of a missing file: status %d, %+v", name, status, all)
 		}
+	}
+}
+
+// TestAgain: one process, two programs, the same act in both.
+func TestAgain(t *testing.T) {
+	all, status := perform(t, t.TempDir(), "mprotect", "-again")
+	if status != statusOK || len(all) != 2 || all[0].PID != all[1].PID || all[0].Counts["mprotects"] != 1 || all[1].Counts["mprotects"] != 1 {
+		t.Errorf("status %d, %+v", status, all)
+	}
+}
+
+// TestBusy: others map and unmap while the page is protected.
+func TestBusy(t *testing.T) {
+	if r := must(t, "mprotect", "-busy", "2"); r.Counts["mprotects"] != 1 || r.Counts["mmaps"] < 2 {
+		t.Errorf("%+v", r)
 	}
 }
 
@@ -245,6 +265,9 @@ func TestRefusals(t *testing.T) {
 		{[]string{"chmod", "-mode", "4755"}, statusUsage}, // set-user-id
 		{[]string{"connect", "localhost:1"}, statusUsage}, // a name, not an address
 		{[]string{"reverse-shell", "8.8.8.8:443", "sh"}, statusUsage},
+		{[]string{"deep-rename", "-cwd", "5"}, statusUsage},
+		{[]string{"deep-rename", "-text", "4096"}, statusUsage},
+		{[]string{"crowd", "-threads", "27"}, statusUsage},
 		{[]string{"sequence", sequenceFile}, statusUsage},
 		{[]string{"knob", "/etc/passwd"}, statusFailed},
 		{[]string{"read", "/dev/null"}, statusFailed},

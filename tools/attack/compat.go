@@ -11,6 +11,11 @@ func compatOpen(_ *actor, r *report, args []string) error {
 	return openBy(flags, r, args, open32)
 }
 
+func wideOpen(_ *actor, r *report, args []string) error {
+	flags := flag.NewFlagSet("wide-open", flag.ContinueOnError)
+	return openBy(flags, r, args, openWide)
+}
+
 func uringOpen(_ *actor, r *report, args []string) error {
 	flags := flag.NewFlagSet("io_uring-open", flag.ContinueOnError)
 	return openBy(flags, r, args, openUring)

@@ -31,7 +31,8 @@ func TestInGuest(t *testing.T) {
 		{"memfd-exec"}, {"deleted-exec"},
 		{"create"}, {"open-write"}, {"read", "/etc/passwd"}, {"rename"}, {"unlink"}, {"chmod"},
 		{"knob", "/proc/sys/kernel/core_pattern"}, {"knob", "/proc/sys/kernel/modprobe"}, {"bad-path"},
-		{"compat-open", "/etc/passwd"}, {"io_uring-open", "/etc/passwd"},
+		{"compat-open", "/etc/passwd"}, {"wide-open", "/etc/passwd"}, {"io_uring-open", "/etc/passwd"},
+		{"deep-rename"}, {"crowd"}, {"mprotect", "-behind"}, {"mprotect", "-busy", "4"}, {"read-implies-exec"},
 		{"accept"}, {"mprotect"}, {"mmap-wx"}, {"mmap-memfd-exec"},
 		{"setns", "/proc/1/ns/net", "/proc/1/ns/mnt", "/proc/1/ns/uts"},
 	}
