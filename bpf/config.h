@@ -28,6 +28,7 @@ struct run_control {
 	__u32 self_test;  /* the agent's own events pass, marked */
 	__u32 unfiltered; /* everything passes */
 	__u32 pad;
+	struct namespaces init; /* of process 1, noted with agent_tgid */
 };
 
 #endif

@@ -591,6 +591,17 @@ type LayoutRunControl struct {
 	SelfTest   uint32
 	Unfiltered uint32
 	Pad        uint32
+	Init       struct {
+		_      structs.HostLayout
+		Mount  uint32
+		Pid    uint32
+		Net    uint32
+		User   uint32
+		Uts    uint32
+		Ipc    uint32
+		Cgroup uint32
+		Pad    uint32
+	}
 }
 
 type LayoutScratch struct {

@@ -370,6 +370,24 @@ int BPF_PROG(exit_namespace, struct pt_regs *regs, long result)
 }
 
 #define KTHREADD 2
+#define ANCESTORS 64
+
+/* The iterator runs in the agent, and yields only what that one's pid namespace shows. So
+ * it notes what else the agent has to know, as the host counts: its own number, and the
+ * namespaces of process 1, an ancestor of all. */
+static __always_inline void note_host(struct run_control *control)
+{
+	struct task_struct *task = current_task();
+
+	control->agent_tgid = bpf_get_current_pid_tgid() >> 32;
+	for (int i = 0; i < ANCESTORS; i++) {
+		if (BPF_CORE_READ(task, tgid) == 1) {
+			read_namespaces(task, &control->init);
+			break;
+		}
+		task = BPF_CORE_READ(task, real_parent);
+	}
+}
 
 SEC("iter/task")
 int process_seed(struct bpf_iter__task *ctx)
@@ -384,9 +402,8 @@ int process_seed(struct bpf_iter__task *ctx)
 	struct path path;
 	__u32 end;
 
-	/* The iterator runs in the agent: so it is told its own number, as the host counts. */
 	if (control && !control->agent_tgid)
-		control->agent_tgid = bpf_get_current_pid_tgid() >> 32;
+		note_host(control);
 	if (!task || !book || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
 	/* Of the kernel's own threads only kthreadd: the ancestor of its helper programs. */
