@@ -29,7 +29,9 @@ static __always_inline void admit_user_path(struct admission *a, struct scratch 
 }
 
 /* An absolute path is appended as it is; before a relative one comes the directory. Both
- * together take at most PATH_BYTES: the end of a longer text is cut, and the event says so. */
+ * together take at most PATH_BYTES, and text behind a directory begins nowhere that the
+ * mask would fold back onto the header: the end of what is longer is cut, and the event
+ * says so. */
 static __noinline __u32 append_user_path(struct scratch *s, __u32 end, int dirfd, const char *text,
 					 struct span *span)
 {
@@ -37,7 +39,7 @@ static __noinline __u32 append_user_path(struct scratch *s, __u32 end, int dirfd
 	struct event_header *h;
 	struct span part;
 	struct path path = {};
-	__u32 begin = end, used;
+	__u32 begin = end, used, room;
 	char first = 0;
 
 	if (!s || !span)
@@ -58,17 +60,18 @@ static __noinline __u32 append_user_path(struct scratch *s, __u32 end, int dirfd
 		if (path.dentry)
 			end = append_path(s, end, &path, &part);
 		used = end - begin;
-		if (used > 1 && used < PATH_BYTES) {
+		if (used > 1 && used < PATH_BYTES && end <= SCRATCH_TAIL_MASK) {
 			s->record[end & SCRATCH_TAIL_MASK] = '/';
 			end++;
 		}
 	}
 	used = end - begin;
+	room = used < PATH_BYTES && end <= SCRATCH_TAIL_MASK ? PATH_BYTES - used : 0;
 	part.length = 0;
-	if (used < PATH_BYTES)
-		end = append_user_string(s, end, PATH_BYTES - used, text, &part);
+	if (room)
+		end = append_user_string(s, end, room, text, &part);
 	/* As long as there was room: it may have been longer. */
-	if (used >= PATH_BYTES || part.length + 1 == PATH_BYTES - used)
+	if (part.length + 1 >= room)
 		h->flags |= EVENT_PATH_TRUNCATED;
 	span->offset = begin;
 	span->length = end - begin;
