@@ -21,7 +21,11 @@ func (s *Sensor) Unmark(k event.Key) {
 func (s *Sensor) Mark(k event.Key, reasons event.Tree) {
 	tree := s.maps.all[bpf.LayoutMapTree]
 	var entry bpf.LayoutTreeEntry
-	if tree.Lookup(k.TGID, &entry) != nil || entry.StartNs != uint64(k.Start) {
+	known := tree.Lookup(k.TGID, &entry) == nil
+	if known && entry.StartNs > uint64(k.Start) {
+		return
+	}
+	if !known || entry.StartNs != uint64(k.Start) {
 		entry = bpf.LayoutTreeEntry{StartNs: uint64(k.Start), RootStartNs: uint64(k.Start)}
 	}
 	entry.Reasons |= uint32(reasons)
