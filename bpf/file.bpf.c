@@ -25,15 +25,19 @@ static __always_inline void clear_file(struct file_identity *f)
 /* open */
 
 /* Whether overlayfs opens the file of a layer for an open of its own, which was seen: with
- * the mounter's credentials, through a mount that is in no namespace. */
-static __always_inline bool opened_by_filesystem(struct path *path)
+ * the mounter's credentials, and through a mount that is in no namespace or, before 6.7,
+ * with the caller's path and the layer's inode. */
+static __always_inline bool opened_by_filesystem(struct path *path, struct inode *inode)
 {
 	struct task_struct *task = current_task();
 	struct mount *mount = (void *)path->mnt - bpf_core_field_offset(struct mount, mnt);
-	long ns = (long)BPF_CORE_READ(mount, mnt_ns);
+	long ns;
 
-	return ns < 0 && ns >= -MAX_ERRNO &&
-	       BPF_CORE_READ(task, cred) != BPF_CORE_READ(task, real_cred);
+	if (BPF_CORE_READ(task, cred) == BPF_CORE_READ(task, real_cred))
+		return false;
+	ns = (long)BPF_CORE_READ(mount, mnt_ns);
+	return (ns < 0 && ns >= -MAX_ERRNO) ||
+	       BPF_CORE_READ(path->dentry, d_sb) != BPF_CORE_READ(inode, i_sb);
 }
 
 /* The caller's flags, where the hook runs after do_dentry_open has cleared O_CREAT and
@@ -51,7 +55,8 @@ static __noinline int observe_open(struct file *file, __u32 open_flags, __u16 fl
 	struct dentry *dentry;
 
 	BPF_CORE_READ_INTO(&path, file, f_path);
-	if (opened_by_filesystem(&path))
+	inode = BPF_CORE_READ(file, f_inode);
+	if (opened_by_filesystem(&path, inode))
 		return 0;
 	mode = BPF_CORE_READ(file, f_mode);
 	if (!admit_begin(&a, EVENT_FILE_OPEN,
@@ -59,7 +64,6 @@ static __noinline int observe_open(struct file *file, __u32 open_flags, __u16 fl
 				 (mode & FMODE_READ ? OP_OPEN_READ : 0)))
 		return 0;
 	dentry = path.dentry;
-	inode = BPF_CORE_READ(file, f_inode);
 	/* A directory is opened to list it: only --no-filter asks for that. */
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFDIR && !(a.flags & EVENT_UNFILTERED)) {
 		a.admitted = false;
