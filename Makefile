@@ -19,6 +19,7 @@ EXEC := $(if $(ROOT),-exec '$(ROOT)')
 # Kernels to test on; the gate takes the two that most clusters run.
 KERNELS ?= 5.10 6.1 6.12 new
 GATE_KERNELS := 5.10 6.1
+PREEMPTIBLE := 6.12
 
 # What make test runs after setup, in this order: the quick ones first.
 GATES := check-format vet check-generated lint test-go test-race gate-kernels demo
@@ -76,16 +77,20 @@ test-go: ## every test of this host's kernel, as root; one package at a time: th
 test-race: ## tests of the packages that run goroutines, under the race detector
 	go test -race -p 1 -count=1 -timeout 30m $(EXEC) ./agent/... ./internal/...
 
-# First the whole agent, then the tests of the kernel's side as one static binary.
+# First the whole agent, then the tests of the kernel's side as one static binary. One
+# kernel runs with full preemption: there programs are switched away from in their middle.
 .PHONY: test-kernels
 test-kernels: setup ## the agent and the sensor's tests in VMs, for each kernel line in KERNELS
 	SEAWALL_KERNELS='$(KERNELS)' CI=true go test -count=1 -timeout 60m ./tools/vm/smoke
 	go build -o build/vm ./tools/vm
 	CGO_ENABLED=0 go test -c -trimpath -o build/probe.test ./agent/probe
+	CGO_ENABLED=0 go build -trimpath -o build/seawall-attack ./tools/attack
 	@for kernel in $(KERNELS); do \
-		printf '\n=== kernel %s\n' "$$kernel"; \
-		build/vm run -kernel "$$kernel" -mem 1024 -timeout 15m -times -file build/probe.test:/bin/probe.test -- \
-			env CI=true probe.test -test.v -test.timeout 14m; \
+		append=; [ "$$kernel" != $(PREEMPTIBLE) ] || append=preempt=full; \
+		printf '\n=== kernel %s %s\n' "$$kernel" "$$append"; \
+		build/vm run -kernel "$$kernel" -append "$$append" -mem 1024 -timeout 15m -times \
+			-file build/probe.test:/bin/probe.test -file build/seawall-attack:/bin/seawall-attack -- \
+			env CI=true SEAWALL_ATTACK=/bin/seawall-attack probe.test -test.v -test.timeout 14m; \
 	done
 
 .PHONY: gate-kernels
