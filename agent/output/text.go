@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/seawall-security/seawall/internal/event"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -130,12 +132,28 @@ func protection(p *sensorv1.Protection) string {
 // clock is the wall time of day: who watches a terminal knows the date.
 func clock(t *timestamppb.Timestamp) string { return t.AsTime().Local().Format("15:04:05") }
 
-// printable keeps text of the watched from steering the terminal it is shown on.
+// printable keeps text of the watched from steering the terminal it is shown on, from
+// reordering what stands around it and from hiding: what is not for the eye is escaped.
 func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return '·'
+	if utf8.ValidString(s) && strings.IndexFunc(s, event.Hidden) < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s)+16)
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = fmt.Appendf(b, `\x%02x`, s[0])
+		case !event.Hidden(r):
+			b = append(b, s[:size]...)
+		case r < utf8.RuneSelf:
+			b = fmt.Appendf(b, `\x%02x`, r)
+		case r > 0xffff:
+			b = fmt.Appendf(b, `\U%08x`, r)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
 		}
-		return r
-	}, s)
+		s = s[size:]
+	}
+	return string(b)
 }

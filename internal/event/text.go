@@ -2,6 +2,7 @@ package event
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -26,4 +27,16 @@ func Escape(s string) string {
 		s = s[size:]
 	}
 	return b.String()
+}
+
+// Hidden reports whether a rune must not reach a reader's screen as it is: it steers the
+// terminal, ends the line, turns the text's direction, or takes no place at all.
+// Letters, marks, digits, punctuation, symbols and spaces of all scripts are not hidden.
+func Hidden(r rune) bool {
+	if r < 0x7f {
+		return r < ' '
+	}
+	// Graphic leaves out controls, formats (the bidirectional ones among them), line and
+	// paragraph separators, and what is not assigned.
+	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
