@@ -53,7 +53,7 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		strangers:    desc("events_unknown_container_total", "Events in a mount namespace that is not the host's and in a cgroup that nobody could tell."),
 		penNameless:  desc("pen_nameless_total", "Times a container's events went on without a runtime's word."),
 		printed:      desc("records_printed_total", "Records written to standard output."),
-		notPrinted:   desc("records_not_printed_total", "Records lost because standard output is read too slowly.", "class"),
+		notPrinted:   desc("records_not_printed_total", "Records that never reached standard output: the queue was full of events or bytes, no space was left on its disk, or they did not encode.", "class", "reason"),
 
 		hook:            desc("hook_rung_info", "How each hook is attached; 1 when its event was provoked and seen, else 0.", "hook", "rung"),
 		connected:       desc("containerd_connected", "Whether containerd answers."),
@@ -123,10 +123,10 @@ func (c *collector) collectStages(counter func(*prometheus.Desc, uint64, ...stri
 	counter(c.strangers, ledger.Strangers)
 	counter(c.penOverflows, ledger.PenOverflows)
 	counter(c.penNameless, ledger.PenNameless)
-	events, detections := c.printer.Lost()
 	counter(c.printed, c.printer.Printed())
-	counter(c.notPrinted, events, "event")
-	counter(c.notPrinted, detections, "detection")
+	for _, lost := range c.printer.Lost() {
+		counter(c.notPrinted, lost.Count, lost.Class, lost.Reason)
+	}
 
 	connected := 0.0
 	if c.names.Connection().Connected {
