@@ -22,7 +22,8 @@ type collector struct {
 
 	seen, filtered, emitted, droppedInKernel, missing, missed, disordered *prometheus.Desc
 	read, delivered, selfTest, penned, refused, detections                *prometheus.Desc
-	byLineage, strangers, penOverflows, penNameless, printed, notPrinted  *prometheus.Desc
+	byLineage, strangers, penOverflows, penBytes, penNameless             *prometheus.Desc
+	marks, marksRefused, printed, notPrinted                              *prometheus.Desc
 	hook, connected, containerCount, containersTotal, processCount        *prometheus.Desc
 }
 
@@ -48,10 +49,13 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		penned:       desc("events_penned", "Events that wait for their container's name.", "kind"),
 		refused:      desc("records_refused_total", "Records that did not decode.", "reason"),
 		detections:   desc("detections_total", "Hits of rules."),
-		penOverflows: desc("pen_overflows_total", "Times a full pen let its oldest container go."),
 		byLineage:    desc("events_by_lineage_total", "Events of processes outside their container's cgroup, named by where they come from."),
 		strangers:    desc("events_unknown_container_total", "Events in a mount namespace that is not the host's and in a cgroup that nobody could tell."),
+		penOverflows: desc("pen_overflows_total", "Times a full pen let its oldest container go, by the bound it reached.", "bound"),
+		penBytes:     desc("pen_bytes", "What the events that wait for a name keep in memory."),
 		penNameless:  desc("pen_nameless_total", "Times a container's events went on without a runtime's word."),
+		marks:        desc("tree_marks_total", "Times the kernel was told to follow a process."),
+		marksRefused: desc("tree_marks_refused_total", "Times it could not be told: its map is full, or the process is gone.", "reason"),
 		printed:      desc("records_printed_total", "Records written to standard output."),
 		notPrinted:   desc("records_not_printed_total", "Records that never reached standard output: the queue was full of events or bytes, no space was left on its disk, or they did not encode.", "class", "reason"),
 
@@ -121,8 +125,15 @@ func (c *collector) collectStages(counter func(*prometheus.Desc, uint64, ...stri
 	counter(c.detections, ledger.Detections)
 	counter(c.byLineage, ledger.ByLineage)
 	counter(c.strangers, ledger.Strangers)
-	counter(c.penOverflows, ledger.PenOverflows)
+	for bound, n := range ledger.PenOverflows {
+		counter(c.penOverflows, n, bound)
+	}
+	gauge(c.penBytes, float64(ledger.PenBytes))
 	counter(c.penNameless, ledger.PenNameless)
+	counter(c.marks, ledger.Marks)
+	for reason, n := range ledger.MarksRefused {
+		counter(c.marksRefused, n, reason)
+	}
 	counter(c.printed, c.printer.Printed())
 	for _, lost := range c.printer.Lost() {
 		counter(c.notPrinted, lost.Count, lost.Class, lost.Reason)

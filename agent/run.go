@@ -80,7 +80,8 @@ func run(ctx context.Context, c config.Config) (err error) {
 		AgentID: agentID, BootID: bootID, Node: c.Node})
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
-		Rules: rules, Sink: printer, Marks: sensor, PenEvents: c.Pen.Events, PenWait: 2 * c.Pen.Wait,
+		Rules: rules, Sink: printer, Marks: sensor,
+		PenEvents: c.Pen.Events, PenBytes: c.Pen.Bytes, PenWait: 2 * c.Pen.Wait,
 	}
 	if hierarchy != nil {
 		options.Containers = containers
@@ -90,7 +91,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err := seed(sensor, stages, processes, log); err != nil {
 		return err
 	}
-	markSeeds(sensor, processes, rules.Interest().Marks)
+	markSeeds(stages, processes, rules.Interest().Marks)
 
 	ready := &obs.Ready{}
 	hooks := ready.Add("hooks")
@@ -226,7 +227,7 @@ func seed(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Ta
 
 // markSeeds gives processes that ran before the hooks the marks that the kernel gives at
 // exec and entry, so that their coming children are followed too.
-func markSeeds(sensor *probe.Sensor, processes *process.Table, marks map[string]event.Tree) {
+func markSeeds(stages *pipeline.Pipeline, processes *process.Table, marks map[string]event.Tree) {
 	of := func(p *event.Process) event.Tree {
 		reasons := marks[p.Name] | marks[p.Program()]
 		if len(p.Args) > 1 { // a script's name, which only an exec that was seen has in Filename
@@ -247,7 +248,7 @@ func markSeeds(sensor *probe.Sensor, processes *process.Table, marks map[string]
 			reasons |= event.TreeEntered
 		}
 		if reasons != 0 {
-			sensor.Mark(p.Key, reasons)
+			stages.Mark(p.Key, reasons)
 		}
 	}
 }

@@ -64,6 +64,8 @@ type Kernel struct {
 type Pen struct {
 	// Events is how many may wait at once.
 	Events int `yaml:"events"`
+	// Bytes is how much memory they may take, their processes included.
+	Bytes int `yaml:"bytes"`
 	// Wait is how long one may wait before it goes on without a name.
 	Wait time.Duration `yaml:"wait"`
 }
@@ -118,9 +120,10 @@ const (
 	// that Prometheus exporters use.
 	DefaultAdminAddress = "127.0.0.1:9464"
 	DefaultLogLevel     = "info"
-	// Two seconds of a burst of twenty containers, 100 events a second each. At
-	// about 2 KiB an event, 8 MiB.
+	// Two seconds of a burst of twenty containers, 100 events a second each, at
+	// about 2 KiB an event. Whoever makes events larger lets the oldest go sooner.
 	DefaultPenEvents = 4096
+	DefaultPenBytes  = 8 << 20
 	// containerd reports a container within a second even on a loaded machine;
 	// a detection that waits longer comes too late to be acted on.
 	DefaultPenWait = 2 * time.Second
@@ -147,7 +150,7 @@ func Default() Config {
 			BulkRingBytes:     DefaultBulkRingBytes,
 			Rung:              RungAuto,
 		},
-		Pen:     Pen{Events: DefaultPenEvents, Wait: DefaultPenWait},
+		Pen:     Pen{Events: DefaultPenEvents, Bytes: DefaultPenBytes, Wait: DefaultPenWait},
 		Process: Process{Live: DefaultLiveProcesses, Dead: DefaultDeadProcesses, Grace: DefaultGrace},
 	}
 }

@@ -23,6 +23,9 @@ const (
 	minRingBytes = 256 << 10
 	maxRingBytes = 1 << 30
 	maxPenEvents = 1 << 20
+	// One event may pin 64 ancestors with some 100 KiB each.
+	minPenBytes  = 1 << 20
+	maxPenBytes  = 1 << 30
 	maxPenWait   = 30 * time.Second
 	minProcesses = 1024
 	maxProcesses = 4 << 20 // the kernel's own limit of pids
@@ -69,6 +72,7 @@ func (c Config) Validate() error {
 	oneOf(&p, "kernel.rung", c.Kernel.Rung, RungAuto, RungLSM, RungFentry, RungSyscall)
 
 	within(&p, "pen.events", c.Pen.Events, 1, maxPenEvents)
+	within(&p, "pen.bytes", c.Pen.Bytes, minPenBytes, maxPenBytes)
 	within(&p, "pen.wait", c.Pen.Wait, 0, maxPenWait)
 	within(&p, "process.live", c.Process.Live, minProcesses, maxProcesses)
 	within(&p, "process.dead", c.Process.Dead, 0, maxProcesses)

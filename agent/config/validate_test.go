@@ -42,6 +42,8 @@ func TestValidate(t *testing.T) {
 		{"ring no power of two", func(c *Config) { c.Kernel.DecisiveRingBytes = minRingBytes * 3 }, "kernel.decisive_ring_bytes"},
 		{"negative ring", func(c *Config) { c.Kernel.DecisiveRingBytes = -minRingBytes }, "kernel.decisive_ring_bytes"},
 		{"no pen", func(c *Config) { c.Pen.Events = 0 }, "pen.events"},
+		{"pen for nothing", func(c *Config) { c.Pen.Bytes = minPenBytes - 1 }, "pen.bytes"},
+		{"pen of all memory", func(c *Config) { c.Pen.Bytes = maxPenBytes + 1 }, "pen.bytes"},
 		{"pen without patience", func(c *Config) { c.Pen.Wait = 0 }, ""},
 		{"endless pen", func(c *Config) { c.Pen.Wait = time.Hour }, "pen.wait"},
 		{"negative wait", func(c *Config) { c.Pen.Wait = -1 }, "pen.wait"},

@@ -136,8 +136,10 @@ func testNothingNameless(t *testing.T, n *node) {
 		t.Errorf("only %d containers and %d events", len(containers), named)
 	}
 	t.Logf("%d events of %d containers", named, len(containers))
-	if l := n.stages.Ledger(); l.PenOverflows > 0 {
-		t.Errorf("the pen overflowed %d times", l.PenOverflows)
+	for bound, times := range n.stages.Ledger().PenOverflows {
+		if times > 0 {
+			t.Errorf("the pen overflowed %d times in %s", times, bound)
+		}
 	}
 }
 

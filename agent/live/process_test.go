@@ -185,7 +185,9 @@ func testNumberUsedAgain(t *testing.T, n *node) {
 	dead := n.seen.await(t, "the first's end", func(ev *event.Event) bool {
 		return ev.Kind == event.KindProcessExit && ev.Actor.TGID == pid
 	})
-	n.sensor.Mark(dead.Actor, event.TreeRule)
+	if err := n.sensor.Mark(dead.Actor, event.TreeRule); err != nil {
+		t.Fatal(err)
+	}
 	spawnAs(t, pid, busybox, "touch", second)
 
 	a, b := n.seen.await(t, "the first's file", openOf(first)), n.seen.await(t, "the second's file", openOf(second))

@@ -86,7 +86,7 @@ func newWorld(t testing.TB, s setup) *world {
 		Wall: clock.Wall, Candidate: w.containers.Candidate})
 	w.stages = pipeline.New(pipeline.Options{
 		Log: log, BootID: w.bootID, Processes: w.processes, Origins: origin.New(origin.Limits{}), Containers: w.containers,
-		Rules: rules, Sink: s.sink, Marks: w.sensor, PenEvents: 4096, PenWait: 2 * s.wait,
+		Rules: rules, Sink: s.sink, Marks: w.sensor, PenEvents: 4096, PenBytes: 8 << 20, PenWait: 2 * s.wait,
 	})
 	w.stages.SetClock(clock)
 	if err := w.sensor.Seed(w.stages.Seed); err != nil {

@@ -25,13 +25,20 @@ type Ledger struct {
 	Refused map[string]uint64
 	// Detections counts rules' hits.
 	Detections uint64
-	// PenOverflows is how often a full pen let its oldest cgroup go.
-	PenOverflows uint64
+	// PenOverflows is how often a full pen let its oldest cgroup go, by the bound that
+	// was reached: events or bytes.
+	PenOverflows map[string]uint64
+	// PenBytes is what the events in the pen keep alive at this moment.
+	PenBytes int64
 	// PenNameless is how often a cgroup's events went on without a runtime's word.
 	PenNameless uint64
 	// ByLineage counts events named by where their process comes from: its cgroup was no
 	// container's. Strangers are those of a container that nobody knows.
 	ByLineage, Strangers uint64
+	// Marks is how often the kernel was told to follow a process, MarksRefused how often
+	// it could not be, by reason: full, gone or error.
+	Marks        uint64
+	MarksRefused map[string]uint64
 }
 
 type ledger struct {
@@ -41,10 +48,13 @@ type ledger struct {
 	}
 	refused      [5]atomic.Uint64 // by place in reasons
 	detections   atomic.Uint64
-	penOverflows atomic.Uint64
+	penOverflows [bounds]atomic.Uint64
+	penBytes     atomic.Int64
 	penNameless  atomic.Uint64
 	byLineage    atomic.Uint64
 	strangers    atomic.Uint64
+	marks        atomic.Uint64
+	marksRefused [refusals]atomic.Uint64
 }
 
 func (l *ledger) read(k event.Kind)            { l.kinds[k].read.Add(1) }
@@ -69,9 +79,9 @@ func (l *ledger) refuse(err error) {
 func (p *Pipeline) Ledger() Ledger {
 	l := &p.ledger
 	out := Ledger{
-		Refused:    make(map[string]uint64),
-		Detections: l.detections.Load(), PenOverflows: l.penOverflows.Load(), PenNameless: l.penNameless.Load(),
-		ByLineage: l.byLineage.Load(), Strangers: l.strangers.Load(),
+		Refused: make(map[string]uint64), PenOverflows: make(map[string]uint64), MarksRefused: make(map[string]uint64),
+		Detections: l.detections.Load(), PenBytes: l.penBytes.Load(), PenNameless: l.penNameless.Load(),
+		Marks: l.marks.Load(), ByLineage: l.byLineage.Load(), Strangers: l.strangers.Load(),
 	}
 	for _, k := range event.Kinds {
 		c := &l.kinds[k]
@@ -80,6 +90,12 @@ func (p *Pipeline) Ledger() Ledger {
 	}
 	for i, reason := range append(decode.Reasons(), "other") {
 		out.Refused[reason] = l.refused[i].Load()
+	}
+	for b := range bounds {
+		out.PenOverflows[b.String()] = l.penOverflows[b].Load()
+	}
+	for why := range refusals {
+		out.MarksRefused[why.String()] = l.marksRefused[why].Load()
 	}
 	return out
 }

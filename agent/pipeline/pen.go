@@ -9,24 +9,50 @@ import (
 // pen holds events of cgroups whose container is not known yet, in the order they came.
 // It owns its events.
 type pen struct {
-	limit int
-	wait  time.Duration
-	count int
-	piles map[uint64]*pile
-	order []uint64 // cgroups with a pile, oldest first
+	limits penLimits
+	wait   time.Duration
+	count  int
+	weight event.Weight
+	piles  map[uint64]*pile
+	order  []uint64 // cgroups with a pile, oldest first
 }
+
+// penLimits bound what waits: how many events, and what they keep alive (an event holds
+// its process and all its ancestors, whatever has become of them in the process table).
+type penLimits struct{ events, bytes int }
+
+// bound is one of a pen's limits.
+type bound uint8
+
+const (
+	boundEvents bound = iota
+	boundBytes
+	bounds
+)
+
+func (b bound) String() string { return [...]string{"events", "bytes"}[b] }
 
 type pile struct {
 	since  time.Time
 	events []*event.Event
 }
 
-func newPen(limit int, wait time.Duration) pen {
-	return pen{limit: limit, wait: wait, piles: make(map[uint64]*pile)}
+func newPen(limits penLimits, wait time.Duration) pen {
+	return pen{limits: limits, wait: wait, piles: make(map[uint64]*pile)}
 }
 
 func (p *pen) empty() bool { return p.count == 0 }
-func (p *pen) full() bool  { return p.count >= p.limit }
+
+// over tells which limit is exceeded.
+func (p *pen) over() (bound, bool) {
+	switch {
+	case p.count > p.limits.events:
+		return boundEvents, true
+	case p.count > 0 && p.weight.Bytes() > p.limits.bytes:
+		return boundBytes, true
+	}
+	return 0, false
+}
 
 func (p *pen) holds(cgroup uint64) bool {
 	if p.count == 0 {
@@ -45,6 +71,7 @@ func (p *pen) put(cgroup uint64, ev *event.Event, now time.Time) {
 	}
 	held.events = append(held.events, ev)
 	p.count++
+	p.weight.Add(ev)
 }
 
 // take removes and returns the events of a cgroup.
@@ -58,6 +85,9 @@ func (p *pen) take(cgroup uint64) []*event.Event {
 		}
 	}
 	p.count -= len(held.events)
+	for _, ev := range held.events {
+		p.weight.Remove(ev)
+	}
 	return held.events
 }
 

@@ -35,7 +35,8 @@ type Sink interface {
 
 // Marks is the kernel's tree of interest.
 type Marks interface {
-	Mark(event.Key, event.Tree)
+	// Mark fails with E2BIG if the table is full, and with ESRCH if the process is gone.
+	Mark(event.Key, event.Tree) error
 	// Unmark takes back what came after the process had ended.
 	Unmark(event.Key)
 }
@@ -52,8 +53,9 @@ type Options struct {
 	Sink       Sink
 	// Marks, if set, is the kernel's tree of interest: a rule's hit adds its process.
 	Marks Marks
-	// PenEvents and PenWait bound the pen.
+	// PenEvents, PenBytes (what they keep alive) and PenWait bound the pen.
 	PenEvents int
+	PenBytes  int
 	PenWait   time.Duration
 	Now       func() time.Time
 }
@@ -79,7 +81,7 @@ func New(o Options) *Pipeline {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(), pen: newPen(o.PenEvents, o.PenWait),
+	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(), pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait),
 		marked: make(map[event.Key]struct{})}
 	p.matched = p.detect // bound once: a closure for each event would allocate
 	return p
@@ -182,12 +184,17 @@ func (p *Pipeline) Flush() {
 }
 
 func (p *Pipeline) pend(cgroup uint64, ev *event.Event) {
-	if p.pen.full() {
-		p.ledger.penOverflows.Add(1)
-		p.release(p.pen.oldest(), true)
-	}
 	p.pen.put(cgroup, ev.Clone(), p.options.Now())
 	p.ledger.penned(ev.Kind, 1)
+	for {
+		b, over := p.pen.over()
+		if !over {
+			break
+		}
+		p.ledger.penOverflows[b].Add(1)
+		p.release(p.pen.oldest(), true)
+	}
+	p.ledger.penBytes.Store(int64(p.pen.weight.Bytes()))
 }
 
 // release lets the events of one cgroup go on if its container is known by now, or if
@@ -209,6 +216,7 @@ func (p *Pipeline) release(id uint64, must bool) {
 		ev.Container = p.decide(ev)
 		p.finish(ev)
 	}
+	p.ledger.penBytes.Store(int64(p.pen.weight.Bytes()))
 }
 
 // finish is the end of every event: it gets its number, the rules and the sink.
@@ -225,48 +233,11 @@ func (p *Pipeline) finish(ev *event.Event) {
 	}
 }
 
-// maxMarked is the size of the kernel's map.
-const maxMarked = 16384
-
-// mark follows what a process does after a rule has hit it. The process may have ended
-// while its event waited here: its exit, which comes later in the ring, unmarks it.
-func (p *Pipeline) mark(ev *event.Event) {
-	if p.options.Marks == nil || ev.Kind == event.KindProcessExit {
-		return
-	}
-	if len(p.marked) >= maxMarked {
-		p.forgetMarks()
-	}
-	p.options.Marks.Mark(ev.Actor, event.TreeRule)
-	p.marked[ev.Actor] = struct{}{}
-}
-
-// forgetMarks drops the marks of processes that nobody remembers: their exit was lost. If
-// all are remembered, one mark goes, so that following never ends for good.
-func (p *Pipeline) forgetMarks() {
-	for k := range p.marked {
-		if p.options.Processes.Lookup(k) == nil {
-			p.unmark(k)
-		}
-	}
-	for k := range p.marked {
-		if len(p.marked) < maxMarked {
-			return
-		}
-		p.unmark(k)
-	}
-}
-
-func (p *Pipeline) unmark(k event.Key) {
-	if _, ok := p.marked[k]; ok {
-		delete(p.marked, k)
-		p.options.Marks.Unmark(k)
-	}
-}
-
 func (p *Pipeline) detect(r *rule.Rule) {
 	ev := p.current
 	p.ledger.detections.Add(1)
-	p.mark(ev)
+	if ev.Kind != event.KindProcessExit {
+		p.Mark(ev.Actor, event.TreeRule)
+	}
 	p.options.Sink.Detection(r.Detection(ev, p.options.BootID))
 }

@@ -141,7 +141,13 @@ type scene struct {
 	sink             *sink
 	now              time.Time
 	marked, unmarked []event.Key
+	refusal          error // of the next marks
 }
+
+const (
+	testPenBytes   = 4 << 20
+	testTableBytes = 1 << 20
+)
 
 func newScene(t *testing.T, penEvents int) *scene {
 	t.Helper()
@@ -154,16 +160,21 @@ func newScene(t *testing.T, penEvents int) *scene {
 	s.Pipeline = New(Options{
 		Log: zap.NewNop(), BootID: "boot", Containers: s.cgroups, Sink: s.sink, Rules: set,
 		Processes: process.New(process.Options{BootID: "boot", Wall: wall, Proc: t.TempDir(), Candidate: s.cgroups.Candidate,
-			HostNamespaces: event.Namespaces{Mount: hostMount}}),
+			HostNamespaces: event.Namespaces{Mount: hostMount}, Limits: process.Limits{Bytes: testTableBytes}}),
 		Origins:   origin.New(origin.Limits{}),
 		Marks:     s,
-		PenEvents: penEvents, PenWait: time.Second, Now: func() time.Time { return s.now },
+		PenEvents: penEvents, PenBytes: testPenBytes, PenWait: time.Second, Now: func() time.Time { return s.now },
 	})
 	return s
 }
 
-func (s *scene) Mark(k event.Key, _ event.Tree) { s.marked = append(s.marked, k) }
-func (s *scene) Unmark(k event.Key)             { s.unmarked = append(s.unmarked, k) }
+func (s *scene) Mark(k event.Key, _ event.Tree) error {
+	if s.refusal == nil {
+		s.marked = append(s.marked, k)
+	}
+	return s.refusal
+}
+func (s *scene) Unmark(k event.Key) { s.unmarked = append(s.unmarked, k) }
 
 func (s *scene) expect(t *testing.T, want ...string) {
 	t.Helper()
@@ -221,8 +232,8 @@ func TestFullPenLosesNothing(t *testing.T) {
 	s.Record(openRecord(3, 0, "/b"))
 	s.Record(openRecord(3, 0, "/c"))
 	s.expect(t, "settled2 /a")
-	if l := s.balanced(t); l.PenOverflows != 1 || l.PenNameless != 1 {
-		t.Errorf("overflows %d, nameless %d", l.PenOverflows, l.PenNameless)
+	if l := s.balanced(t); l.PenOverflows["events"] != 1 || l.PenNameless != 1 {
+		t.Errorf("overflows %v, nameless %d", l.PenOverflows, l.PenNameless)
 	}
 	s.Flush()
 	s.expect(t, "settled3 /b", "settled3 /c")
@@ -315,7 +326,7 @@ func BenchmarkRecord(b *testing.B) {
 	p := New(Options{Log: zap.NewNop(), BootID: "boot", Sink: discard{}, Rules: set,
 		Containers: &cgroups{states: map[uint64]container.State{1: container.Host}},
 		Processes:  process.New(process.Options{BootID: "boot", Wall: func(event.Boot) time.Time { return time.Time{} }, Proc: b.TempDir()}),
-		Origins:    origin.New(origin.Limits{}), PenEvents: 1, PenWait: time.Second})
+		Origins:    origin.New(origin.Limits{}), PenEvents: 1, PenBytes: testPenBytes, PenWait: time.Second})
 	record := openRecord(1, 0, "/etc/hostname")
 	b.ReportAllocs()
 	b.SetBytes(int64(len(record)))

@@ -2,12 +2,15 @@ package probe
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/seawall-security/seawall/internal/event"
 )
@@ -74,8 +77,11 @@ func testMarkOfAnother(t *testing.T, w *watch) {
 			born := w.find(t, "the program", func(ev *event.Event) bool {
 				return ev.Kind == event.KindProcessExec && ev.Actor.TGID == pid
 			})
-			for _, before := range test.marks {
-				w.Mark(event.Key{TGID: pid, Start: born.Actor.Start - before}, event.TreeRule)
+			for i, before := range test.marks {
+				err := w.Mark(event.Key{TGID: pid, Start: born.Actor.Start - before}, event.TreeRule)
+				if late := i > 0 && before > test.marks[i-1]; late != errors.Is(err, unix.ESRCH) || !late && err != nil {
+					t.Errorf("mark of one that began %d before: %v", before, err)
+				}
 			}
 			// It waits for this line before it does anything.
 			if err := json.NewEncoder(in).Encode([][]string{{"read", file}}); err != nil {

@@ -162,6 +162,12 @@ func (t *Table) Lookup(k event.Key) *event.Process {
 	return nil
 }
 
+// Ended reports whether a process is remembered as one that ended.
+func (t *Table) Ended(k event.Key) bool {
+	e := t.exact[k]
+	return e != nil && e.in == &t.dead
+}
+
 // Each calls yield for every process that runs and whose key is exact, in no order.
 func (t *Table) Each(yield func(*event.Process) bool) {
 	for _, e := range t.newest {

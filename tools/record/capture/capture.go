@@ -40,8 +40,11 @@ const (
 	bulkBytes     = 16 << 20
 )
 
-// penEvents bounds the events that wait for their container's name.
-const penEvents = 1 << 16
+// Bounds of the events that wait for their container's name.
+const (
+	penEvents = 1 << 16
+	penBytes  = 1 << 30
+)
 
 // Options say what is captured.
 type Options struct {
@@ -123,7 +126,7 @@ func Start(ctx context.Context, o Options) (_ *Capture, err error) {
 	c.stages = pipeline.New(pipeline.Options{
 		Log: o.Log, BootID: header.BootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Containers: containers, Rules: o.Rules, Sink: c, Marks: sensor,
-		PenEvents: penEvents, PenWait: 2 * container.DefaultWait,
+		PenEvents: penEvents, PenBytes: penBytes, PenWait: 2 * container.DefaultWait,
 	})
 	c.stages.SetClock(clock)
 	if err := c.seed(processes); err != nil {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -94,7 +95,7 @@ func (r *Recording) Play(rules *rule.Set, sink pipeline.Sink) error {
 		Log: zap.NewNop(), BootID: r.header.BootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Containers: containers, Rules: rules, Sink: sink,
 		// Only a container's line and the end let events out of the pen.
-		PenEvents: maxEntries, PenWait: time.Hour, Now: func() time.Time { return time.Time{} },
+		PenEvents: maxEntries, PenBytes: math.MaxInt, PenWait: time.Hour, Now: func() time.Time { return time.Time{} },
 	})
 	stages.SetClock(clock)
 	seeding := true
