@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -62,8 +63,8 @@ func TestFullDiskIsWaitedFor(t *testing.T) {
 					t.Errorf("%d lines, first %s, last %s", len(lines), lines[0], lines[len(lines)-1])
 				}
 				for _, line := range lines {
-					if !strings.HasPrefix(line, "{") || !strings.HasSuffix(line, "}") {
-						t.Fatalf("half a line: %s", line)
+					if !json.Valid([]byte(line)) {
+						t.Fatalf("not a line as it was: %s", line)
 					}
 				}
 				if lost := lostOf(p, "event", "space"); lost != 7 {

@@ -10,6 +10,7 @@
 //
 // An event of a container that has no name yet waits in the pen until the runtime told
 // it or gave up; later events of the same cgroup wait behind it, so that order within a
-// container holds. Nothing is sent nameless and nothing is lost by waiting: a full pen
-// lets its oldest cgroup go on with what is known of it by then.
+// container holds. Nothing is sent nameless and nothing is lost by waiting: a pen
+// that is full, in events or in what they keep in memory, lets its oldest cgroup go on
+// with what is known of it by then.
 package pipeline
