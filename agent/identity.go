@@ -9,32 +9,71 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 
-// readAgentID returns the id this agent has had since its first start, a random UUID in
-// the state folder. With an error it returns an id for this run.
-func readAgentID(dir string) (string, error) {
+// identity is the agent's id and what keeps it from being another's too.
+type identity struct {
+	id   string
+	lock *os.File // of the state folder; nil: the id is for this run only
+}
+
+// readIdentity returns the id this agent has had since its first start, a random UUID in
+// the state folder, which is locked until close. With an error the id is for this run:
+// events are told apart by agent, so two agents must not share one.
+func readIdentity(dir string) (identity, error) {
+	i := identity{id: newUUID()}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return i, fmt.Errorf("keep agent id: %w", err)
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return i, fmt.Errorf("keep agent id: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fmt.Errorf("another agent uses %s: give each a state_dir of its own", dir)
+		}
+		return i, errors.Join(fmt.Errorf("keep agent id: %w", err), lock.Close())
+	}
+	id, err := keptID(dir, i.id)
+	if err != nil {
+		return i, errors.Join(err, lock.Close())
+	}
+	return identity{id: id, lock: lock}, nil
+}
+
+func (i identity) close() error {
+	if i.lock == nil {
+		return nil
+	}
+	return i.lock.Close()
+}
+
+// keptID returns the id in the state folder; where there is none, fresh is put there.
+func keptID(dir, fresh string) (string, error) {
 	path := filepath.Join(dir, "agent-id")
 	text, err := os.ReadFile(path)
-	if id := strings.TrimSpace(string(text)); err == nil && uuid.MatchString(id) {
+	switch id := strings.TrimSpace(string(text)); {
+	case err == nil && uuid.MatchString(id):
 		return id, nil
+	case err == nil:
+		return "", fmt.Errorf("read agent id: %s holds no UUID: remove it to have a new one made", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("read agent id: %w", err)
 	}
-	id := newUUID()
-	if err == nil {
-		return id, fmt.Errorf("read agent id: %s holds no UUID", path)
+	// Whole or not at all: a full disk would leave an empty file, an id that is never one.
+	whole := path + ".new"
+	if err := os.WriteFile(whole, []byte(fresh+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keep agent id: %w", err)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return id, fmt.Errorf("read agent id: %w", err)
+	if err := os.Rename(whole, path); err != nil {
+		return "", fmt.Errorf("keep agent id: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return id, fmt.Errorf("keep agent id: %w", err)
-	}
-	if err := os.WriteFile(path, []byte(id+"\n"), 0o600); err != nil {
-		return id, fmt.Errorf("keep agent id: %w", err)
-	}
-	return id, nil
+	return fresh, nil
 }
 
 // newUUID is a random one, version 4 of RFC 9562.

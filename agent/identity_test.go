@@ -1,21 +1,31 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
 func TestAgentIDIsKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
-	first, err := readAgentID(dir)
-	if err != nil || !uuid.MatchString(first) {
-		t.Fatalf("%q, %v", first, err)
+	first, err := readIdentity(dir)
+	if err != nil || !uuid.MatchString(first.id) {
+		t.Fatalf("%q, %v", first.id, err)
 	}
-	again, err := readAgentID(dir)
-	if err != nil || again != first {
-		t.Errorf("%q after a restart, was %q (%v)", again, first, err)
+	other, err := readIdentity(dir)
+	if err == nil || !strings.Contains(err.Error(), "another agent uses "+dir) || other.id == first.id || !uuid.MatchString(other.id) {
+		t.Errorf("%q beside %q (%v): two agents must have two ids", other.id, first.id, err)
 	}
+	if err := errors.Join(other.close(), first.close()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := readIdentity(dir)
+	if err != nil || again.id != first.id {
+		t.Errorf("%q after a restart, was %q (%v)", again.id, first.id, err)
+	}
+	defer again.close()
 	info, err := os.Stat(filepath.Join(dir, "agent-id"))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
@@ -39,9 +49,9 @@ func TestAgentIDWithoutAPlaceToKeepIt(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			id, err := readAgentID(spoil(t.TempDir()))
-			if err == nil || !uuid.MatchString(id) {
-				t.Errorf("%q, %v: want an id for this run, and why it is not kept", id, err)
+			made, err := readIdentity(spoil(t.TempDir()))
+			if err == nil || !uuid.MatchString(made.id) || made.lock != nil {
+				t.Errorf("%q, %v: want an id for this run, and why it is not kept", made.id, err)
 			}
 		})
 	}

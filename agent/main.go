@@ -37,6 +37,9 @@ func start() int {
 		fmt.Fprintln(os.Stderr, "seawall-agent:", err)
 		return exitUsage
 	}
+	// A reader of our output that goes is an error like others: the signal would end the
+	// agent in the middle of its self-test, without a word.
+	signal.Ignore(syscall.SIGPIPE)
 	// The first signal ends the agent in order, the second one at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

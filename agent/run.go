@@ -49,10 +49,11 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	agentID, err := readAgentID(c.StateDir)
+	self, err := readIdentity(c.StateDir)
 	if err != nil {
 		log.Warn("agent id is for this run only", zap.Error(err))
 	}
+	defer func() { err = errors.Join(err, self.close()) }()
 
 	containers, hierarchy, err := newContainers(c, log)
 	if err != nil {
@@ -77,7 +78,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 		Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
 	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
-		AgentID: agentID, BootID: bootID, Node: c.Node})
+		AgentID: self.id, BootID: bootID, Node: c.Node})
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Rules: rules, Sink: printer, Marks: sensor,
@@ -115,7 +116,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 		admin, err := obs.ListenAdmin(ctx, c.Admin.Address, obs.AdminOptions{
 			Metrics: registry, Ready: ready, Profiling: c.Admin.Profiling, Log: log})
 		if err != nil {
-			log.Warn("no admin server", zap.Error(err))
+			log.Warn("no /metrics, /healthz and /readyz: free the address, or set another as admin.address", zap.Error(err))
 		} else {
 			group.Go(func() error { return admin.Serve(ctx) })
 		}
@@ -172,7 +173,8 @@ func finish(ctx context.Context, printer *output.Printer) error {
 		}
 		before := printed
 		if printed = printer.Printed(); printed == before {
-			return errors.New("standard output is not read: what was queued is lost")
+			return fmt.Errorf("standard output has taken nothing for %v: %d records that were queued are lost; let something read it",
+				printDeadline, printer.Queued())
 		}
 	}
 }

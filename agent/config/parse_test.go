@@ -119,7 +119,7 @@ func TestParseErrors(t *testing.T) {
 		{"argument left over", "", "--standalone now", []string{`unexpected argument "now"; try seawall-agent --help`}},
 		{"version takes nothing", "", "version now", []string{`unexpected argument "now": version takes none`}},
 		{"no such file", "", "--config /nowhere/agent.yaml", []string{"read configuration: open /nowhere/agent.yaml: no such file or directory"}},
-		{"no collector yet", "", "--node n", []string{"standalone: must be true: this version has no collector to report to"}},
+		{"no collector yet", "", "--node n", []string{"standalone: must be true (--standalone): this version has no collector to report to"}},
 		{"unknown and mistyped settings", "standalone: true\nfoo: 1\nadmin:\n  port: 1\nevents: [1]\npen: 3\nprocess: {grace: soon}\n",
 			"--config FILE", []string{
 				`FILE:2: unknown setting "foo"`,

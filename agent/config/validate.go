@@ -54,7 +54,7 @@ func (p *problems) require(ok bool, field, format string, args ...any) {
 // values joined.
 func (c Config) Validate() error {
 	var p problems
-	p.require(c.Standalone, "standalone", "must be true: this version has no collector to report to")
+	p.require(c.Standalone, "standalone", "must be true (--standalone): this version has no collector to report to")
 	oneOf(&p, "output", c.Output, JSON, Text)
 	for i, path := range c.Rules {
 		p.require(path != "", "rules", "entry %d is empty", i+1)

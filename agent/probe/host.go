@@ -21,6 +21,8 @@ type Host struct {
 	Arch   string `json:"arch"`
 	// BTF: the kernel describes its types, without which no program loads.
 	BTF bool `json:"btf"`
+	// noBTF is why not.
+	noBTF error
 	// LSMs are the active security modules; "bpf" must be among them for LSM programs to
 	// run. Empty: securityfs does not tell.
 	LSMs     []string `json:"lsms,omitempty"`
@@ -40,9 +42,8 @@ func LearnHost() *Host {
 	if unix.Uname(&name) == nil {
 		h.Kernel = unix.ByteSliceToString(name.Release[:])
 	}
-	if _, err := btf.LoadKernelSpec(); err == nil {
-		h.BTF = true
-	}
+	_, h.noBTF = btf.LoadKernelSpec()
+	h.BTF = h.noBTF == nil
 	if b, err := os.ReadFile("/sys/kernel/security/lsm"); err == nil {
 		h.LSMs = strings.Split(strings.TrimSpace(string(b)), ",")
 	}
@@ -51,6 +52,15 @@ func LearnHost() *Host {
 	}
 	h.AtomicFetch = haveAtomicFetch() == nil
 	return h
+}
+
+// usable says what is missing for any program to load.
+func (h *Host) usable() error {
+	if h.BTF {
+		return nil
+	}
+	return fmt.Errorf("read the kernel's types (BTF), without which no program can be loaded: %w; "+
+		"the kernel needs CONFIG_DEBUG_INFO_BTF, and the agent the host's /sys", h.noBTF)
 }
 
 // selected is the word in brackets: "none [integrity] confidentiality".

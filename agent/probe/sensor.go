@@ -3,6 +3,7 @@ package probe
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -73,11 +74,11 @@ func Open(options Options) (_ *Sensor, err error) {
 	s := &Sensor{log: options.Log, options: options, host: LearnHost()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.Close())
+			err = errors.Join(forbidden(err), s.Close())
 		}
 	}()
-	if !s.host.BTF {
-		return nil, errors.New("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF): no program can be loaded")
+	if err := s.host.usable(); err != nil {
+		return nil, err
 	}
 	// Before 5.11 maps and programs count as locked memory, which is limited to 64 KiB.
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -245,6 +246,15 @@ func (s *Sensor) try(h *hookState, a attempt) error {
 	}
 	h.link = l
 	return nil
+}
+
+// forbidden says what the agent needs to be let, where it was not.
+func forbidden(err error) error {
+	if !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%w; the agent needs root, or CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN and CAP_SYS_RESOURCE, "+
+		"and a container's seccomp profile and the kernel's lockdown must let it use bpf(2)", err)
 }
 
 // reason is an error on one line: the verifier's log stays out of it.

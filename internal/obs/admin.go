@@ -45,8 +45,8 @@ type AdminOptions struct {
 	Log       *zap.Logger
 }
 
-// ListenAdmin takes the address (host:port; port 0: any), so that an address in
-// use fails the start. Nothing is answered before [Admin.Serve].
+// ListenAdmin takes the address (host:port; port 0: any) and fails if it is in use.
+// Nothing is answered before [Admin.Serve].
 func ListenAdmin(ctx context.Context, address string, o AdminOptions) (*Admin, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
