@@ -98,6 +98,7 @@ const (
 	actOpenat2 = "openat2"
 	actCreat   = "creat"
 	actThreads = "threads" // how many, instead of a file
+	actAgent   = "agent"   // a rung
 )
 
 // self is a command that has this test binary do an act with a file.
@@ -131,6 +132,8 @@ func act(what, file string) error {
 		fd, err = creat(file)
 	case actThreads:
 		return makeThreads(file)
+	case actAgent:
+		return beAgent(file)
 	default:
 		return fmt.Errorf("no act %q", what)
 	}

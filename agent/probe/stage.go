@@ -67,7 +67,8 @@ func (s *stage) act(kind event.Kind) error {
 	case event.KindNetworkConnect, event.KindNetworkAccept:
 		return callOurselves()
 	case event.KindMemoryProtect:
-		return mapAndProtect(unix.PROT_READ|unix.PROT_WRITE, unix.PROT_READ|unix.PROT_EXEC)
+		// Never written: another agent on this host would take it for a packed program.
+		return mapAndProtect(unix.PROT_READ, unix.PROT_READ|unix.PROT_EXEC)
 	case event.KindMemoryMap:
 		return mapAndProtect(unix.PROT_READ|unix.PROT_EXEC, unix.PROT_READ)
 	case event.KindCgroupCreate, event.KindCgroupRemove:

@@ -7,6 +7,8 @@ import "unsafe"
 // containers, writers of files) once, however many of them refer to it. It is an
 // estimate, hardly low. The zero Weight is that of no events; it is no one's to share.
 //
+// Homes are their owner's to bound: there is one for each container.
+//
 // An event costs the same whatever its text is: argv is not walked. Ancestors are, up to
 // the first that is counted already.
 type Weight struct {
