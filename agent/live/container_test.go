@@ -208,7 +208,12 @@ func testTreeOfInterest(t *testing.T, n *node) {
 
 	inside.ask(t, ": < "+testcontainerd.OrdinaryFile)
 	entered.ask(t, ": < "+testcontainerd.OrdinaryFile)
-	read := n.seen.await(t, "the shell's read", openOf(testcontainerd.OrdinaryFile))
+	watched := func(path string) func(*event.Event) bool { // others on this host may run the same image
+		return func(ev *event.Event) bool {
+			return ev.Container != nil && ev.Container.ID == "watched" && openOf(path)(ev)
+		}
+	}
+	read := n.seen.await(t, "the shell's read", watched(testcontainerd.OrdinaryFile))
 	if read.Session == nil || read.Session.Init || !read.Flags.Has(event.ByTree) || read.Tree&event.TreeEntered == 0 {
 		t.Errorf("session %+v, flags %b, tree %v", read.Session, read.Flags, read.Tree.Names())
 	}
@@ -218,7 +223,7 @@ func testTreeOfInterest(t *testing.T, n *node) {
 	before := n.open(t).kernel[event.KindFileOpen]
 	entered.ask(t, fmt.Sprintf("i=0; while [ $i -lt %d ]; do : < %s; i=$((i+1)); done; : < %s",
 		reads, testcontainerd.OrdinaryFile, testcontainerd.SecretFile))
-	secret := n.seen.await(t, "the read that a rule is about", openOf(testcontainerd.SecretFile))
+	secret := n.seen.await(t, "the read that a rule is about", watched(testcontainerd.SecretFile))
 	after := n.open(t).kernel[event.KindFileOpen]
 	if secret.Session == nil || secret.Session.ID != read.Session.ID {
 		t.Errorf("session %+v", secret.Session)
