@@ -9,17 +9,21 @@ func (p *Process) Program() string {
 	if !ManyPrograms(p.Name) || len(p.Args) == 0 {
 		return p.Name
 	}
-	called := BaseName(p.Args[0])
-	if ManyPrograms(called) && len(p.Args) > 1 {
-		called = BaseName(p.Args[1])
+	var called string
+	for _, arg := range p.Args {
+		called = strings.TrimPrefix(BaseName(arg), "-") // a login shell
+		if !ManyPrograms(called) {
+			break
+		}
 	}
-	return strings.TrimPrefix(called, "-") // a login shell
+	return called
 }
 
 // ManyPrograms reports whether a file of that name holds many programs and goes by
-// how it is called.
+// how it is called. Called by such a name, it goes by its first argument, which may
+// be such a name again: only the beginning counts for busybox and toybox.
 func ManyPrograms(name string) bool {
-	return name == "busybox" || name == "toybox" || name == "busybox.static"
+	return strings.HasPrefix(name, "busybox") || strings.HasPrefix(name, "toybox")
 }
 
 // systemFolders hold the programs and libraries of a host, or of an image that is

@@ -19,6 +19,10 @@ func TestProgram(t *testing.T) {
 		{"busybox.static", []string{"busybox.static", "sh"}, "sh"},
 		{"toybox", []string{"toybox", "id"}, "id"},
 		{"busybox", []string{"busybox"}, "busybox"},
+		{"busybox", []string{"busybox", "busybox", "sh"}, "sh"},
+		{"busybox", []string{"/tmp/busybox-x", "-busybox", "/bin/sh"}, "sh"},
+		{"busybox-x86_64", []string{"busybox-x86_64", "sh"}, "sh"},
+		{"toybox", []string{"toybox", "toybox", "sh"}, "sh"},
 		{"busybox", nil, "busybox"},
 		{"", nil, ""},
 	} {
