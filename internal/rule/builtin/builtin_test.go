@@ -131,6 +131,12 @@ func writtenBy(name string, ago time.Duration) func(*event.Process) {
 	}
 }
 
+// nobodys are a program and its file of somebody who is not root, in the host's user namespace.
+func nobodys(p *event.Process) {
+	p.Credentials = event.Credentials{UID: 65534, EUID: 65534}
+	p.Exe.UID, p.Namespaces.User = 65534, 4026531837
+}
+
 func upper(p *event.Process) { p.Exe.OverlayUpper = true }
 
 func at(tty string) func(*event.Process) { return func(p *event.Process) { p.TTY = tty } }
@@ -141,6 +147,19 @@ func unix(path string) *event.Flow {
 
 func unpacked(region event.Region) *event.Memory {
 	return &event.Memory{Length: 4096, Before: event.ProtRead | event.ProtWrite, After: event.ProtRead | event.ProtExec, Region: region}
+}
+
+// twoSteps is the second of them: memory was made read-only before it is made executable.
+func twoSteps(region event.Region) *event.Memory {
+	return &event.Memory{Length: 4096, Before: event.ProtRead, After: event.ProtRead | event.ProtExec, Region: region}
+}
+
+// closures is how libffi asks for memory.
+func closures(bytes uint64) *event.Memory {
+	const privateAnonymous = 0x22
+	m := writable()
+	m.Length, m.MapFlags = bytes, privateAnonymous
+	return m
 }
 
 func writable() *event.Memory {
@@ -233,6 +252,11 @@ func executions() []outcome {
 		{"a command called through the folder of CGI scripts", scene{process: change(below(program("dash"), program("apache2")), called("/usr/lib/cgi-bin/../../../bin/sh", "sh"))}, []string{"web-server-spawned-shell"}},
 		{"PHP sends mail", scene{process: below(program("dash", "-c", "/usr/sbin/sendmail -t -i -fshop@store.example"), fpm)}, nil},
 		{"PHP sends mail and more", scene{process: below(program("dash", "-c", "/usr/sbin/sendmail -t -i -X/var/www/html/x.php"), fpm)}, []string{"web-server-spawned-shell"}},
+		{"PHP sends mail from an address with a tag", scene{process: below(program("dash", "-c", "/usr/sbin/sendmail -t -i -fshop+bounces@store.example"), fpm)}, nil},
+		{"PHP runs a C shell", scene{process: below(program("bsd-csh", "-c", "id"), fpm)}, []string{"web-server-spawned-shell"}},
+		{"PHP runs busybox by way of busybox", scene{process: change(below(program("busybox"), fpm), called("/bin/busybox", "busybox-x", "busybox", "sh", "-c", "id"))}, []string{"web-server-spawned-shell"}},
+		{"PHP runs what it put into a folder called cgi-bin", scene{process: change(below(program("dash"), fpm), called("/var/www/html/cgi-bin/a.sh", "sh", "/var/www/html/cgi-bin/a.sh"))}, []string{"web-server-spawned-shell"}},
+		{"a web server runs a script in a temporary cgi-bin", scene{process: change(below(program("dash"), program("apache2")), called("/tmp/cgi-bin/a.sh", "sh", "/tmp/cgi-bin/a.sh"))}, []string{"web-server-spawned-shell"}},
 		{"a shell in the tree of a web server that is gone", scene{process: program("bash", "x"), tree: event.TreeWeb}, []string{"web-server-spawned-shell"}},
 		{"a build server runs a shell", scene{process: below(program("bash", "-c", "make"), program("java", "-jar", "jenkins.war"))}, nil},
 		{"a web server starts another program", scene{process: below(program("convert", "a.png"), fpm)}, nil},
@@ -250,6 +274,12 @@ func executions() []outcome {
 		{"kubectl exec -i of a shell", scene{process: program("bash"), session: entered, payload: &event.Exec{Entered: true}}, []string{"shell-interactive-in-container"}},
 		{"kubectl exec of a script", scene{process: change(program("bash", "-l", "/srv/backup.sh"), at("pts/1")), session: entered}, nil},
 		{"kubectl exec of a command with options", scene{process: change(program("bash", "-lc", "ls", "-l", "-i"), at("pts/1")), session: entered}, nil},
+		{"kubectl exec of a command with arguments", scene{process: change(program("bash", "-c", "ls \"$@\"", "ls", "-a"), at("pts/1")), session: entered}, nil},
+		{"kubectl exec -it of a shell with an option", scene{process: change(program("bash", "-O", "extglob"), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec of a script with an option", scene{process: change(program("bash", "-o", "pipefail", "/srv/backup.sh"), at("pts/1")), session: entered}, nil},
+		{"kubectl exec -it of a shell whose script is the terminal", scene{process: change(program("bash", "/dev/tty"), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec -it of a shell that seems to have a command", scene{process: change(program("bash", "-is", "--", "-c"), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
+		{"kubectl exec -it of busybox by another name", scene{process: change(change(program("busybox"), called("/bin/busybox", "busybox-x", "busybox", "sh")), at("pts/1")), session: entered}, []string{"shell-interactive-in-container"}},
 		{"a script's own shell, fed through a pipe", scene{process: program("bash"), session: &event.Session{Init: true}}, nil},
 		{"terminal made by an intruder", scene{process: change(program("bash", "-i"), at("pts/3")), session: &event.Session{Init: true}}, []string{"shell-interactive-in-container"}},
 		{"container started with a terminal", scene{process: change(program("bash"), at("pts/0")), session: initial}, nil},
@@ -269,6 +299,7 @@ func executions() []outcome {
 			p.Exe.Origin.Process.Args = []string{"wget"}
 		}), onHost: true}, []string{"download-then-execute"}},
 		{"fetched yesterday", scene{process: change(program("kubectl"), writtenBy("curl", time.Hour-1)), onHost: true}, nil},
+		{"fetched by netcat and run", scene{process: change(program("kdevtmpfsi"), writtenBy("nc.openbsd", time.Minute)), onHost: true}, []string{"download-then-execute"}},
 		{"compiled and run", scene{process: change(program("a.out"), writtenBy("ld", time.Second)), onHost: true}, nil},
 		{"fetched and run by a package manager", scene{process: below(change(program("setup"), writtenBy("curl", time.Minute)), program("dash"), program("dpkg")), onHost: true}, nil},
 
@@ -282,8 +313,15 @@ func executions() []outcome {
 		{"below a program on a volume that calls itself apt", scene{process: below(change(program("xmrig"), upper), change(program("apt"), onVolume("/data/apt")))}, []string{"drift-new-binary-executed"}},
 		{"program of the image", scene{process: program("nginx")}, nil},
 		{"program that apt installed", scene{process: change(change(program("vim.basic"), upper), writtenBy("dpkg", time.Minute))}, nil},
+		{"program that somebody unpacked with dpkg", scene{process: change(change(change(program("xmrig"), upper), writtenBy("dpkg", time.Minute)), nobodys)}, []string{"drift-new-binary-executed"}},
+		{"program that apt installed in a pod with users of its own", scene{process: change(change(program("vim.basic"), upper), func(p *event.Process) {
+			writtenBy("dpkg", time.Minute)(p)
+			p.Exe.UID = 100000
+		})}, nil},
+		{"a program that apt runs for somebody", scene{process: below(change(program("xmrig"), upper), program("dash"), change(program("apt-get"), nobodys))}, []string{"drift-new-binary-executed"}},
 		{"maintainer script's program", scene{process: below(change(program("update-x"), upper), program("dash"), program("apt-get"))}, nil},
 		{"dnf, which is a Python script", scene{process: below(change(program("update-x"), upper), change(program("python3.9"), func(p *event.Process) { p.Filename = "/usr/bin/dnf" }))}, nil},
+		{"a shell script that calls itself dnf", scene{process: below(change(program("xmrig"), upper), change(program("dash"), func(p *event.Process) { p.Filename = "/usr/bin/dnf" }))}, []string{"drift-new-binary-executed"}},
 		{"first program of a restarted container", scene{process: change(program("app"), upper), payload: &event.Exec{Entered: true, Init: true}}, nil},
 
 		{"program without a file", scene{process: change(program("x"), func(p *event.Process) { p.Exe = event.File{Path: "/memfd:x", Memfd: true, Deleted: true} })}, []string{"exec-fileless-memfd"}},
@@ -310,6 +348,7 @@ func files() []outcome {
 		{"a marked tree writes a script", scene{process: program("cp"), tree: event.TreeWeb, payload: write("/var/www/x.php", magicOverlay)}, []string{"webshell-file-created-by-server"}},
 		{"upload of a picture", scene{process: apache, payload: write("/var/www/html/uploads/a.png", magicOverlay)}, nil},
 		{"template cache", scene{process: apache, payload: write("/var/www/html/var/cache/twig/a.php", magicOverlay)}, nil},
+		{"template cache of Drupal", scene{process: program("php-fpm8.2"), payload: write("/var/www/html/sites/default/files/php/twig/6d_page.html.twig_x/y.php", magicOverlay)}, nil},
 		{"script elsewhere", scene{process: apache, payload: write("/tmp/a.php", magicOverlay)}, nil},
 		{"deployment", scene{process: below(program("cp"), program("bash")), payload: write("/var/www/html/index.php", magicOverlay)}, nil},
 		{"a server reads a script", scene{process: apache, payload: read("/var/www/html/index.php")}, nil},
@@ -322,9 +361,19 @@ func files() []outcome {
 		{"busybox checks a password", scene{process: change(program("busybox"), called("/bin/su", "su")), payload: read("/etc/shadow")}, nil},
 		{"busybox shows a password", scene{process: change(program("busybox"), called("/bin/cat", "cat", "su")), payload: read("/etc/shadow")}, []string{"sensitive-file-read"}},
 		{"a runtime reads an image's files", scene{process: change(program("containerd"), onVolume("/usr/bin/containerd")), payload: read("/var/lib/containerd/tmpmounts/1/etc/shadow"), onHost: true}, nil},
+		{"sudo, which apt installed, checks a password", scene{process: change(change(program("sudo"), upper), writtenBy("dpkg", time.Hour)), payload: read("/etc/shadow")}, nil},
+		{"sudo, which nobody installed, checks a password", scene{process: change(change(program("sudo"), upper), writtenBy("cp", time.Hour)), payload: read("/etc/shadow")}, []string{"sensitive-file-read"}},
+		{"deluser, a Perl script", scene{process: change(program("perl"), called("/usr/sbin/deluser", "perl", "/usr/sbin/deluser", "kim")), payload: read("/etc/shadow")}, nil},
+		{"another Perl script", scene{process: change(program("perl"), called("/tmp/deluser", "perl", "/tmp/deluser")), payload: read("/etc/shadow")}, []string{"sensitive-file-read"}},
+		{"a user is made in a root that is being built", scene{process: change(program("useradd"), onVolume("/srv/root/usr/sbin/useradd")), payload: read("/srv/root/etc/shadow"), onHost: true}, nil},
+		{"shadow read on the host", scene{process: change(program("cat"), onVolume("/usr/bin/cat")), payload: read("/etc/shadow"), onHost: true}, []string{"sensitive-file-read"}},
 
 		{"token read below a web server", scene{process: below(program("cat"), program("dash"), program("php-fpm8.2")), payload: read("/run/secrets/kubernetes.io/serviceaccount/..2026_11_21/token")}, []string{"serviceaccount-token-read"}},
 		{"token read by hand", scene{process: program("cat"), session: &event.Session{}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, []string{"serviceaccount-token-read"}},
+		{"token read by a shell itself", scene{process: program("bash"), session: &event.Session{}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, []string{"serviceaccount-token-read"}},
+		{"token sent off by hand", scene{process: program("curl"), session: &event.Session{}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, []string{"serviceaccount-token-read"}},
+		{"token read by uWSGI's worker", scene{process: below(program("uwsgi"), program("uwsgi")), payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, nil},
+		{"token read by PHP's worker", scene{process: below(program("php-fpm8.2"), program("php-fpm8.2")), payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, []string{"serviceaccount-token-read"}},
 		{"token read by a program that was started by hand", scene{process: program("kubectl"), session: &event.Session{}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, nil},
 		{"token read by the program it is meant for", scene{process: program("operator"), session: &event.Session{Init: true}, payload: read("/run/secrets/kubernetes.io/serviceaccount/token")}, nil},
 		{"another token", scene{process: program("cat"), session: &event.Session{}, payload: read("/srv/token")}, nil},
@@ -386,6 +435,12 @@ func memory() []outcome {
 		{"code unpacked by a dropped java", scene{process: change(program("java"), upper), kind: protect, payload: unpacked(event.RegionHeap)}, []string{"mem-wx-transition"}},
 		{"code unpacked by a java on a volume", scene{process: change(program("java"), onVolume("/data/java")), kind: protect, payload: unpacked(event.RegionHeap)}, []string{"mem-wx-transition"}},
 		{"JIT of the JVM", scene{process: program("java"), kind: protect, payload: unpacked(event.RegionAnonymous)}, nil},
+		{"JIT of a Node.js that apt installed", scene{process: change(change(program("node"), upper), writtenBy("dpkg", time.Hour)), kind: protect, payload: unpacked(event.RegionAnonymous)}, nil},
+		{"code unpacked in two steps", scene{process: program("app"), kind: protect, payload: twoSteps(event.RegionAnonymous)}, []string{"mem-wx-transition"}},
+		{"a library's read-only pages become executable", scene{process: program("app"), kind: protect, payload: twoSteps(event.RegionFile)}, nil},
+		{"callbacks into Python", scene{process: program("python3.11"), kind: mapped, payload: closures(4096)}, nil},
+		{"more than callbacks into Python", scene{process: program("python3.11"), kind: mapped, payload: closures(8192)}, []string{"mem-rwx-mapping"}},
+		{"callbacks into a dropped Python", scene{process: change(program("python3.11"), upper), kind: mapped, payload: closures(4096)}, []string{"mem-rwx-mapping"}},
 		{"regular expressions of PHP", scene{process: program("php-fpm8.2"), kind: protect, payload: unpacked(event.RegionAnonymous)}, nil},
 		{"library loaded", scene{process: program("app"), kind: mapped, payload: &event.Memory{After: event.ProtRead | event.ProtExec, Region: event.RegionFile}}, nil},
 		{"memory mapped writable and executable", scene{process: program("app"), kind: mapped, payload: writable()}, []string{"mem-rwx-mapping"}},
