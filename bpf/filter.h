@@ -78,6 +78,7 @@ static __always_inline bool admit_begin(struct admission *a, __u32 kind, __u64 o
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct tree_entry *entry;
+	__u32 reasons = 0;
 
 	a->book = ledger_of(kind);
 	a->control = control_now();
@@ -102,7 +103,11 @@ static __always_inline bool admit_begin(struct admission *a, __u32 kind, __u64 o
 	}
 	entry = tree_of(current_task());
 	if (entry)
-		a->tree = entry->reasons;
+		a->tree = reasons = entry->reasons;
+	/* Of a download what counts is what it writes: what it and its children read and load
+	 * would use up the rate. */
+	if (!(op & ~(OP_OPEN_READ | OP_MEMORY_FILE)))
+		reasons &= ~TREE_DOWNLOAD;
 	if (a->control->any & op) {
 		a->admitted = true;
 		return true;
@@ -112,7 +117,7 @@ static __always_inline bool admit_begin(struct admission *a, __u32 kind, __u64 o
 		a->admitted = true;
 		return true;
 	}
-	if (entry && entry->reasons & TREE_ADMITS) {
+	if (entry && reasons & TREE_ADMITS) {
 		if (!tree_may_send(entry)) {
 			/* Over the rate only what the rules name still passes. */
 			a->limited = true;

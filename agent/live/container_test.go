@@ -249,6 +249,21 @@ func testTreeOfInterest(t *testing.T, n *node) {
 	entered.leave(t)
 }
 
+// testDownload: a script that is called like a download tool is followed for what it
+// writes; what it reads stays out, or an installer's reads would use up the rate.
+func testDownload(t *testing.T, n *node) {
+	inside := n.shell(t, "fetching")
+	defer inside.remove(t)
+	inside.ask(t, fmt.Sprintf(`printf '#!/bin/busybox sh\n: < %s\n: > /fetched\n' > /curl; busybox chmod +x /curl; /curl`, testcontainerd.OrdinaryFile))
+	wrote := n.seen.await(t, "what was fetched", openOf("/fetched"))
+	if !wrote.Flags.Has(event.ByTree) || wrote.Tree != event.TreeDownload {
+		t.Errorf("flags %b, tree %v", wrote.Flags, wrote.Tree.Names())
+	}
+	for _, ev := range n.seen.all(func(ev *event.Event) bool { return ev.Actor == wrote.Actor && openOf(testcontainerd.OrdinaryFile)(ev) }) {
+		t.Errorf("its read was sent: %v", ev.Tree.Names())
+	}
+}
+
 // testForgedCgroup: whoever makes a cgroup with the name of a running container and goes
 // there stays a process of the host, and the forgery is counted.
 func testForgedCgroup(t *testing.T, n *node) {

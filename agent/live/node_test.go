@@ -59,6 +59,7 @@ func TestNode(t *testing.T) {
 	part("burst of containers", testBurst)
 	part("sessions", testSessions)
 	part("tree of interest", testTreeOfInterest)
+	part("download", testDownload)
 	part("namespace join", testNamespaceJoin)
 	part("forged cgroup", testForgedCgroup)
 	part("escape", testEscape)

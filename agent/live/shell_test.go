@@ -18,6 +18,8 @@ import (
 type shell struct {
 	in    io.WriteCloser
 	lines *bufio.Scanner
+	// out ends with the shell: who asks one that has ended must not wait for ever.
+	out *io.PipeWriter
 }
 
 // loop is what it runs: every line, then an answer.
@@ -40,6 +42,14 @@ func (n *node) shell(t *testing.T, id string, opts ...oci.SpecOpts) *inside {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, n.daemon.Log())
 	}
+	ended, err := running.Task.Wait(n.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-ended
+		s.out.CloseWithError(errors.New("its container has ended"))
+	}()
 	return &inside{shell: s, n: n, running: running}
 }
 
@@ -47,7 +57,7 @@ func newShell(n *node) (shell, cio.Creator) {
 	in, ours := io.Pipe()
 	out, theirs := io.Pipe()
 	streams := cio.NewCreator(cio.WithStreams(in, theirs, theirs), cio.WithFIFODir(n.daemon.FIFOs()))
-	return shell{in: ours, lines: bufio.NewScanner(out)}, streams
+	return shell{in: ours, lines: bufio.NewScanner(out), out: theirs}, streams
 }
 
 // ask has the shell do something and waits until it has.

@@ -67,10 +67,9 @@ func (s *stage) act(kind event.Kind) error {
 	case event.KindNetworkConnect, event.KindNetworkAccept:
 		return callOurselves()
 	case event.KindMemoryProtect:
-		// Never written: another agent on this host would take it for a packed program.
-		return mapAndProtect(unix.PROT_READ, unix.PROT_READ|unix.PROT_EXEC)
+		return protectOwnProgram()
 	case event.KindMemoryMap:
-		return mapAndProtect(unix.PROT_READ|unix.PROT_EXEC, unix.PROT_READ)
+		return mapAndProtect(-1, unix.MAP_ANON, unix.PROT_READ|unix.PROT_EXEC, unix.PROT_READ)
 	case event.KindCgroupCreate, event.KindCgroupRemove:
 		return s.makeCgroup()
 	}
@@ -148,9 +147,20 @@ func callOurselves() error {
 	return errors.Join(c.Close(), <-accepted)
 }
 
+// protectOwnProgram makes a page of the agent's own file executable, as a loader does:
+// memory of no file another agent on this host would take for a packed program.
+func protectOwnProgram() error {
+	program, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("open own program: %w", err)
+	}
+	defer program.Close()
+	return mapAndProtect(int(program.Fd()), 0, unix.PROT_READ, unix.PROT_READ|unix.PROT_EXEC)
+}
+
 // mapAndProtect maps a page, changes its protection and unmaps it; nothing runs in it.
-func mapAndProtect(first, then int) error {
-	page, err := unix.Mmap(-1, 0, os.Getpagesize(), first, unix.MAP_PRIVATE|unix.MAP_ANON)
+func mapAndProtect(fd, flags, first, then int) error {
+	page, err := unix.Mmap(fd, 0, os.Getpagesize(), first, unix.MAP_PRIVATE|flags)
 	if err != nil {
 		return fmt.Errorf("map a page: %w", err)
 	}
