@@ -49,11 +49,12 @@ func ReadFS(fsys fs.FS) ([]Source, error) {
 
 // file is a rule file as written.
 type file struct {
-	name  string
-	lines []string
-	lists []listSpec
-	marks []markSpec
-	rules []ruleSpec
+	name      string
+	lines     []string
+	lists     []listSpec
+	marks     []markSpec
+	functions []functionSpec
+	rules     []ruleSpec
 }
 
 type listSpec struct {
@@ -126,8 +127,9 @@ func parseFile(source Source, problems *Problems) *file {
 		return f
 	}
 	p.mapping(document.Content[0], "the file", keys{
-		"lists": p.lists,
-		"marks": p.marks,
+		"lists":     p.lists,
+		"marks":     p.marks,
+		"functions": p.functions,
 		"rules": func(n *yaml.Node) {
 			p.sequence(n, "rules", func(i int, n *yaml.Node) { p.rule(i, n) })
 		},

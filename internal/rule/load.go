@@ -41,6 +41,9 @@ func load(sources []Source, now time.Time) (*Set, Problems) {
 	}
 	lists := l.lists(files)
 	language, err := newLanguage(lists)
+	if err == nil {
+		language.env, err = language.env.Extend(cel.Macros(l.functions(files, language.env)...))
+	}
 	if err != nil {
 		l.problems = append(l.problems, Problem{Message: err.Error()})
 		return nil, l.problems
