@@ -47,8 +47,9 @@ func (n *node) shell(t *testing.T, id string, opts ...oci.SpecOpts) *inside {
 		t.Fatal(err)
 	}
 	go func() {
-		<-ended
-		s.out.CloseWithError(errors.New("its container has ended"))
+		if status := <-ended; status.Error() == nil { // else containerd has gone, not the shell
+			s.out.CloseWithError(errors.New("its container has ended"))
+		}
 	}()
 	return &inside{shell: s, n: n, running: running}
 }
