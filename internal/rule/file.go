@@ -37,7 +37,7 @@ func ReadFS(fsys fs.FS) ([]Source, error) {
 		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" {
 			return err
 		}
-		data, err := fs.ReadFile(fsys, name)
+		data, err := readFile(fsys, name)
 		sources = append(sources, Source{Name: name, Data: data})
 		return err
 	})
@@ -45,6 +45,17 @@ func ReadFS(fsys fs.FS) ([]Source, error) {
 		return nil, fmt.Errorf("read rule files: %w", err)
 	}
 	return sources, nil
+}
+
+// readFile reads a file, but of one that is too large or never ends no more than the
+// byte that parseFile refuses it by.
+func readFile(fsys fs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 }
 
 // file is a rule file as written.

@@ -235,3 +235,14 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestFileThatNeverEndsIsRefused(t *testing.T) {
+	sources, err := ReadPath("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Load(sources, testNow())
+	if err == nil || !strings.Contains(err.Error(), "more than 1048576") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,8 @@ func ReadPath(path string) ([]Source, error) {
 		return nil, fmt.Errorf("read rules: %w", err)
 	}
 	if !info.IsDir() {
-		data, err := os.ReadFile(path)
+		dir, name := filepath.Split(path)
+		data, err := readFile(os.DirFS(cmp.Or(dir, ".")), name)
 		if err != nil {
 			return nil, fmt.Errorf("read rules: %w", err)
 		}
