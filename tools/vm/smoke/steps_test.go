@@ -197,10 +197,10 @@ func intrusionSteps() []step {
 	payload := guestWork + "/attack-{pid}-0"
 	sockets := fmt.Sprintf("stdio socket to %[1]s,socket to %[1]s,socket to %[1]s", peer)
 	return []step{
-		{act: act{Name: "reverse-shell", Argv: attack("reverse-shell", peer, guestBusybox, "true")},
+		{act: act{Name: "reverse-shell", Argv: attack("reverse-shell", peer, guestBusybox, "sh", "-c", "exit")},
 			detects: []string{"reverse-shell-stdio-socket"}, want: []sight{
 				quiet("network_connect stream 6 to " + peer),
-				always("process_exec " + guestBusybox + " [" + guestBusybox + " true] " + sockets),
+				always("process_exec " + guestBusybox + " [" + guestBusybox + " sh -c exit] " + sockets),
 			}},
 		{act: act{Name: "download", Argv: attackIn(guestWget, guestWork, "exec", "-child", "tiny")},
 			tree: "download", lastTree: "download", detects: []string{"download-then-execute"}, want: []sight{
