@@ -43,7 +43,9 @@ setup: go-present ## install the Debian packages that tests and generators need 
 .PHONY: generate
 generate: ## renew protobuf bindings, BPF objects and generated pages (needs setup); commit what changes
 	go build -o build/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
-	protoc --plugin=protoc-gen-go=build/protoc-gen-go --go_out=. --go_opt=module=$(MODULE) proto/*/*/*.proto
+	go build -o build/protoc-gen-go-grpc google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	protoc --plugin=protoc-gen-go=build/protoc-gen-go --plugin=protoc-gen-go-grpc=build/protoc-gen-go-grpc \
+		--go_out=. --go_opt=module=$(MODULE) --go-grpc_out=. --go-grpc_opt=module=$(MODULE) proto/*/*/*.proto
 	go generate ./...
 
 .PHONY: build
