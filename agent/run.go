@@ -75,7 +75,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	}
 	processes := process.New(process.Options{
 		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.wall, Candidate: containers.Candidate,
-		Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
+		Marks: rules.Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
 	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
 		AgentID: self.id, BootID: bootID, Node: c.Node})
@@ -92,7 +92,11 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err := seed(sensor, stages, processes, log); err != nil {
 		return err
 	}
-	markSeeds(stages, processes, rules.Interest().Marks)
+	for p := range processes.Each { // their coming children are followed too
+		if p.Tree != 0 {
+			stages.Mark(p.Key, p.Tree)
+		}
+	}
 
 	ready := &obs.Ready{}
 	hooks := ready.Add("hooks")
@@ -225,34 +229,6 @@ func seed(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Ta
 	}
 	processes.Seeded()
 	return nil
-}
-
-// markSeeds gives processes that ran before the hooks the marks that the kernel gives at
-// exec and entry, so that their coming children are followed too.
-func markSeeds(stages *pipeline.Pipeline, processes *process.Table, marks map[string]event.Tree) {
-	of := func(p *event.Process) event.Tree {
-		reasons := marks[p.Name] | marks[p.Program()]
-		if len(p.Args) > 1 { // a script's name, which only an exec that was seen has in Filename
-			reasons |= marks[event.BaseName(p.Args[1])]
-		}
-		return reasons
-	}
-	for p := range processes.Each {
-		reasons := of(p)
-		for a := range p.Ancestors {
-			above := of(a)
-			if above.Has(event.TreeWebServer) && !reasons.Has(event.TreeWebServer) {
-				above = above&^event.TreeWebServer | event.TreeWeb
-			}
-			reasons |= above
-		}
-		if p.Session != nil && !p.Session.Init {
-			reasons |= event.TreeEntered
-		}
-		if reasons != 0 {
-			stages.Mark(p.Key, reasons)
-		}
-	}
 }
 
 // newContainers makes the table of the hierarchy that runtimes use. A host without any

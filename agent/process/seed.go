@@ -118,8 +118,8 @@ func (t *Table) seedCoarse(tgid uint32) {
 	t.seeds = append(t.seeds, seed{entry: e})
 }
 
-// Seeded links what was seeded since it was last called: parents, chains and
-// sessions. Only then may anybody see the seeds.
+// Seeded links what was seeded since it was last called: parents, chains, sessions
+// and trees of interest. Only then may anybody see the seeds.
 //
 // A session of a seed begins where the kernel's iterator says that the process
 // entered its cgroup. It is the container's own first program if it is number 1 of
@@ -161,6 +161,7 @@ func (t *Table) Seeded() {
 			t.enter(s, parent, nil, s.NSPID == 1 || !occupied[s.CgroupID], s.StartWall)
 		}
 		occupied[s.CgroupID] = true
+		s.Tree = t.seedTree(s, parent)
 	}
 	t.seeds, t.seedArgs = nil, 0
 	t.enforce()
@@ -177,4 +178,24 @@ func (t *Table) seedParent(s *snapshot) *snapshot {
 		return nil
 	}
 	return t.above(e)
+}
+
+// seedTree is the mark that the kernel would have given: the parent's, what the
+// program's names begin, and entry from outside.
+func (t *Table) seedTree(s, parent *snapshot) event.Tree {
+	own := t.opt.Marks[s.Name] | t.opt.Marks[s.Program()]
+	if len(s.Args) > 1 { // a script's name, which only an exec that was seen has in Filename
+		own |= t.opt.Marks[event.BaseName(s.Args[1])]
+	}
+	if s.Session != nil && !s.Session.Init {
+		own |= event.TreeEntered
+	}
+	if parent == nil {
+		return own
+	}
+	inherited := parent.Tree
+	if inherited.Has(event.TreeWebServer) && !own.Has(event.TreeWebServer) {
+		inherited = inherited&^event.TreeWebServer | event.TreeWeb
+	}
+	return inherited | own
 }

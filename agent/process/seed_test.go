@@ -39,6 +39,38 @@ func TestSeedsInAnyOrder(t *testing.T) {
 	n.want("unknown", n.table.Stats().Unknown, uint64(0))
 }
 
+func TestSeedsHaveTheMarksTheKernelWouldHaveGiven(t *testing.T) {
+	n := newNode(t, func(o *Options) {
+		o.Marks = map[string]event.Tree{"nginx": event.TreeWebServer, "gunicorn": event.TreeWebServer}
+	})
+	n.containers[podCgroup] = podID
+	key := func(tgid uint32) event.Key { return event.Key{TGID: tgid, Start: event.Boot(tgid) * second} }
+	for _, k := range []event.Key{key(30), key(31), key(32), key(40), key(41)} {
+		n.cgroups[k], n.mounts[k] = podCgroup, podMount
+	}
+	n.seed(key(32), key(31), false, "/bin/sh", "-c", "id")
+	n.seed(key(31), key(30), false, "/usr/sbin/nginx")
+	n.seed(key(30), key(20), true, "/usr/sbin/nginx")
+	n.seed(key(20), event.Key{}, false, "/usr/bin/containerd-shim-runc-v2")
+	n.seed(key(40), key(20), true, "/bin/bash")
+	n.seed(key(41), key(40), false, "/usr/bin/python3", "/usr/bin/gunicorn")
+	n.table.Seeded()
+	for _, want := range []struct {
+		name string
+		key  event.Key
+		tree event.Tree
+	}{
+		{"shim", key(20), 0},
+		{"server", key(30), event.TreeWebServer},
+		{"its worker", key(31), event.TreeWebServer},
+		{"its worker's shell", key(32), event.TreeWeb},
+		{"entered from outside", key(40), event.TreeEntered},
+		{"a server that is a script", key(41), event.TreeEntered | event.TreeWebServer},
+	} {
+		n.want(want.name, n.table.Lookup(want.key).Tree, want.tree)
+	}
+}
+
 func TestSeedWhoseParentIsGone(t *testing.T) {
 	n := newNode(t, nil)
 	k := event.Key{TGID: 9, Start: 9 * second}

@@ -117,6 +117,7 @@ func (c *converter) event(e *Event, ancestors int) *sensorv1.Event {
 		PathTruncated: e.Flags.Has(PathTruncated),
 		SelfTest:      e.Flags.Has(SelfTest),
 		Tree:          e.Tree.Names(),
+		TreeRootId:    e.TreeRoot(),
 	}
 	if m.ResultKnown {
 		m.Result = e.Result

@@ -106,6 +106,7 @@ func eventFields() map[protoreflect.Name]field {
 		"path_truncated": flag(event.PathTruncated),
 		"self_test":      flag(event.SelfTest),
 		"tree":           namesOf(reasons, func(e *event.Event, i int) bool { return e.Tree&(1<<i) != 0 }),
+		"tree_root_id":   unavailable("it is made when an event is written out; use ancestors"),
 		"process":        {lower: lowerProcess},
 		"ancestors":      {lower: lowerAncestors},
 		"container":      messageOf(func(e *event.Event) *event.Container { return e.Container }),

@@ -221,6 +221,10 @@ type Event struct {
 	Uid  uint32 `protobuf:"varint,20,opt,name=uid,proto3" json:"uid,omitempty"`
 	Euid uint32 `protobuf:"varint,21,opt,name=euid,proto3" json:"euid,omitempty"`
 	Gid  uint32 `protobuf:"varint,22,opt,name=gid,proto3" json:"gid,omitempty"`
+	// The process that the tree of interest begins with: the outermost server of a web
+	// server's tree, else the session's root, else the outermost process that was marked.
+	// Empty: the process belongs to no tree.
+	TreeRootId string `protobuf:"bytes,23,opt,name=tree_root_id,json=treeRootId,proto3" json:"tree_root_id,omitempty"`
 	// Types that are valid to be assigned to Payload:
 	//
 	//	*Event_Fork
@@ -424,6 +428,13 @@ func (x *Event) GetGid() uint32 {
 		return x.Gid
 	}
 	return 0
+}
+
+func (x *Event) GetTreeRootId() string {
+	if x != nil {
+		return x.TreeRootId
+	}
+	return ""
 }
 
 func (x *Event) GetPayload() isEvent_Payload {
@@ -2926,7 +2937,7 @@ var File_proto_sensor_v1_event_proto protoreflect.FileDescriptor
 
 const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1bproto/sensor/v1/event.proto\x12\x11seawall.sensor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\f\n" +
+	"\x1bproto/sensor/v1/event.proto\x12\x11seawall.sensor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\f\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.seawall.sensor.v1.KindR\x04kind\x12.\n" +
@@ -2952,7 +2963,9 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\asession\x18\x13 \x01(\v2\x1a.seawall.sensor.v1.SessionR\asession\x12\x10\n" +
 	"\x03uid\x18\x14 \x01(\rR\x03uid\x12\x12\n" +
 	"\x04euid\x18\x15 \x01(\rR\x04euid\x12\x10\n" +
-	"\x03gid\x18\x16 \x01(\rR\x03gid\x124\n" +
+	"\x03gid\x18\x16 \x01(\rR\x03gid\x12 \n" +
+	"\ftree_root_id\x18\x17 \x01(\tR\n" +
+	"treeRootId\x124\n" +
 	"\x04fork\x18  \x01(\v2\x1e.seawall.sensor.v1.ProcessForkH\x00R\x04fork\x124\n" +
 	"\x04exec\x18! \x01(\v2\x1e.seawall.sensor.v1.ProcessExecH\x00R\x04exec\x124\n" +
 	"\x04exit\x18\" \x01(\v2\x1e.seawall.sensor.v1.ProcessExitH\x00R\x04exit\x12C\n" +
