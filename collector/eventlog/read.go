@@ -1,0 +1,79 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Message is one of the log. Data is the handler's only until it returns.
+type Message struct {
+	Position uint64
+	Subject  Subject
+	// Stored is when the collector took it; verdicts depend on ticks, not on this.
+	Stored time.Time
+	Data   []byte
+}
+
+// ErrTrimmed says that messages were forgotten before they were read.
+var ErrTrimmed = errors.New("event log was trimmed behind the reader's position")
+
+// ErrLost says that the log is another one than was read: its positions begin anew.
+var ErrLost = errors.New("event log was lost or replaced")
+
+// Read calls handle for every message behind the position, in order, and for those
+// that come, until ctx ends or handle fails; it returns that error. A message is
+// handled once; one that handle refused is where the next Read has to begin.
+func (l *Log) Read(ctx context.Context, after uint64, handle func(Message) error) error {
+	state, err := l.State(ctx)
+	if err != nil {
+		return err
+	}
+	if after > state.Last {
+		return fmt.Errorf("read event log behind %d, which ends at %d: %w", after, state.Last, ErrLost)
+	}
+	if state.First > after+1 {
+		return fmt.Errorf("read event log behind %d, which begins at %d: %w", after, state.First, ErrTrimmed)
+	}
+	consumer, err := l.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+	})
+	if err != nil {
+		return fmt.Errorf("read event log: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(256))
+	if err != nil {
+		return fmt.Errorf("read event log: %w", err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("read event log: %w", err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read event log: %w", err)
+		}
+		if meta.Sequence.Stream <= after {
+			continue // the consumer was made anew and began too early
+		}
+		if meta.Sequence.Stream != after+1 {
+			return fmt.Errorf("read event log: position %d follows %d: %w", meta.Sequence.Stream, after, ErrTrimmed)
+		}
+		subject, err := parseSubject(m.Subject())
+		if err != nil {
+			return err
+		}
+		if err := handle(Message{Position: meta.Sequence.Stream, Subject: subject, Stored: meta.Timestamp, Data: m.Data()}); err != nil {
+			return err
+		}
+		after = meta.Sequence.Stream
+	}
+}
