@@ -1,12 +1,12 @@
 package config
 
 import (
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+
+	"github.com/seawall-security/seawall/internal/settings"
 )
 
 // Command is what the agent was called to do.
@@ -48,13 +48,13 @@ func Parse(args []string, out io.Writer) (Config, Command, error) {
 
 	// The first pass finds the file, the second one lets flags override it.
 	first := newArguments(Default())
-	if err := first.parse(args, out); err != nil {
+	if err := first.flags.Read(args, out); err != nil {
 		return Config{}, Run, err
 	}
 	c := Default()
-	var at lines
+	var at settings.Lines
 	if first.file != "" {
-		if at, err = c.readFile(first.file); err != nil {
+		if at, err = settings.ReadFile(first.file, &c); err != nil {
 			return Config{}, Run, err
 		}
 	}
@@ -66,7 +66,7 @@ func Parse(args []string, out io.Writer) (Config, Command, error) {
 		command = CheckConfig
 	}
 	second := newArguments(c)
-	if err := second.parse(args, out); err != nil {
+	if err := second.flags.Read(args, out); err != nil {
 		return Config{}, Run, err
 	}
 	c = second.config
@@ -77,7 +77,7 @@ func Parse(args []string, out io.Writer) (Config, Command, error) {
 		}
 	}
 	if err := c.Validate(); err != nil {
-		return Config{}, Run, attribute(err, first.file, at, second.given())
+		return Config{}, Run, settings.Attribute(err, first.file, at, second.flags.Given())
 	}
 	return c, command, nil
 }
@@ -100,92 +100,29 @@ type arguments struct {
 	config Config
 	file   string
 	check  bool
-	set    *flag.FlagSet
-	fields map[string]string // flag -> setting, for flags that are settings
+	flags  *settings.Flags
 }
 
 // newArguments makes flags whose defaults are c's values.
 func newArguments(c Config) *arguments {
-	a := &arguments{config: c, set: flag.NewFlagSet("seawall-agent", flag.ContinueOnError), fields: map[string]string{}}
-	a.set.SetOutput(io.Discard) // errors are returned, not printed twice
-	a.set.StringVar(&a.file, "config", "", "read settings from this YAML `file`")
-	a.set.BoolVar(&a.check, "check-config", false, "check the settings and exit")
+	a := &arguments{config: c, flags: settings.NewFlags("seawall-agent", usage)}
+	a.flags.StringVar(&a.file, "config", "", "read settings from this YAML `file`")
+	a.flags.BoolVar(&a.check, "check-config", false, "check the settings and exit")
 
 	s := &a.config
-	a.bool(&s.Standalone, "standalone", "standalone", "print detections on standard output and report to no collector")
-	a.bool(&s.Events, "events", "events", "print every event the kernel admits, beside detections")
-	a.bool(&s.NoFilter, "no-filter", "no_filter", "admit everything in the kernel and print it; expensive")
-	a.text((*string)(&s.Output), "output", "output", "print as `json|text`")
-	a.text((*string)(&s.Output), "o", "output", "short for --output `json|text`")
-	a.set.Var(&list{values: &s.Rules}, "rules", "load rules from this `path` beside the built-in ones; may be repeated")
-	a.fields["rules"] = "rules"
-	a.text(&s.Node, "node", "node", "`name` of this node in events (default: the host name)")
-	a.text(&s.StateDir, "state-dir", "state_dir", "`folder` for what must survive a restart")
-	a.text((*string)(&s.Containerd.Enabled), "containerd", "containerd.enabled", "take container names from containerd: `auto|on|off`")
-	a.text(&s.Containerd.Socket, "containerd-socket", "containerd.socket", "containerd's `socket`")
-	a.text(&s.Admin.Address, "admin-address", "admin.address", "`host:port` of /metrics, /healthz and /readyz; empty: none")
-	a.bool(&s.Admin.Profiling, "admin-profiling", "admin.profiling", "add /debug/pprof there")
-	a.text(&s.Log.Level, "log-level", "log.level", "log at this `level` and above: debug|info|warn|error")
-	a.text((*string)(&s.Kernel.Rung), "rung", "kernel.rung", "highest rung of the attach ladder: `auto|lsm|fentry|syscall`")
+	a.flags.Bool(&s.Standalone, "standalone", "standalone", "print detections on standard output and report to no collector")
+	a.flags.Bool(&s.Events, "events", "events", "print every event the kernel admits, beside detections")
+	a.flags.Bool(&s.NoFilter, "no-filter", "no_filter", "admit everything in the kernel and print it; expensive")
+	a.flags.Text((*string)(&s.Output), "output", "output", "print as `json|text`")
+	a.flags.Text((*string)(&s.Output), "o", "output", "short for --output `json|text`")
+	a.flags.List(&s.Rules, "rules", "rules", "load rules from this `path` beside the built-in ones; may be repeated")
+	a.flags.Text(&s.Node, "node", "node", "`name` of this node in events (default: the host name)")
+	a.flags.Text(&s.StateDir, "state-dir", "state_dir", "`folder` for what must survive a restart")
+	a.flags.Text((*string)(&s.Containerd.Enabled), "containerd", "containerd.enabled", "take container names from containerd: `auto|on|off`")
+	a.flags.Text(&s.Containerd.Socket, "containerd-socket", "containerd.socket", "containerd's `socket`")
+	a.flags.Text(&s.Admin.Address, "admin-address", "admin.address", "`host:port` of /metrics, /healthz and /readyz; empty: none")
+	a.flags.Bool(&s.Admin.Profiling, "admin-profiling", "admin.profiling", "add /debug/pprof there")
+	a.flags.Text(&s.Log.Level, "log-level", "log.level", "log at this `level` and above: debug|info|warn|error")
+	a.flags.Text((*string)(&s.Kernel.Rung), "rung", "kernel.rung", "highest rung of the attach ladder: `auto|lsm|fentry|syscall`")
 	return a
-}
-
-func (a *arguments) bool(value *bool, name, field, help string) {
-	a.set.BoolVar(value, name, *value, help)
-	a.fields[name] = field
-}
-
-func (a *arguments) text(value *string, name, field, help string) {
-	a.set.StringVar(value, name, *value, help)
-	a.fields[name] = field
-}
-
-func (a *arguments) parse(args []string, out io.Writer) error {
-	err := a.set.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		a.set.SetOutput(out)
-		_, err := io.WriteString(out, usage)
-		a.set.PrintDefaults()
-		return errors.Join(flag.ErrHelp, err)
-	}
-	if err != nil {
-		return fmt.Errorf("%w; try seawall-agent --help", err)
-	}
-	if a.set.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; try seawall-agent --help", a.set.Arg(0))
-	}
-	return nil
-}
-
-// given lists the settings made by flags, with the flag's name.
-func (a *arguments) given() map[string]string {
-	given := map[string]string{}
-	a.set.Visit(func(f *flag.Flag) {
-		if field, ok := a.fields[f.Name]; ok {
-			given[field] = f.Name
-		}
-	})
-	return given
-}
-
-// list is a flag that may be repeated. What it is given replaces what was there
-// before the command line.
-type list struct {
-	values *[]string
-	fresh  bool
-}
-
-func (l *list) String() string {
-	if l.values == nil {
-		return ""
-	}
-	return strings.Join(*l.values, ",")
-}
-
-func (l *list) Set(value string) error {
-	if !l.fresh {
-		*l.values, l.fresh = nil, true
-	}
-	*l.values = append(*l.values, value)
-	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/seawall-security/seawall/internal/settings"
 )
 
 // write puts a configuration file into the test's folder.
@@ -156,7 +158,7 @@ func TestParseErrors(t *testing.T) {
 }
 
 func TestParseRefusesHugeFiles(t *testing.T) {
-	path := write(t, strings.Repeat("#", maxFileBytes+1))
+	path := write(t, strings.Repeat("#", settings.MaxFileBytes+1))
 	if _, _, err := Parse([]string{"--config", path}, io.Discard); err == nil || !strings.Contains(err.Error(), "is larger than") {
 		t.Errorf("got %v", err)
 	}
@@ -181,12 +183,12 @@ func TestHelp(t *testing.T) {
 // problems would be blamed on the file.
 func TestFlagsNameSettings(t *testing.T) {
 	var c Config
-	for name, field := range newArguments(Default()).fields {
+	for name, field := range newArguments(Default()).flags.Settings() {
 		text := field + ": ~\n"
 		if section, rest, ok := strings.Cut(field, "."); ok {
 			text = section + ":\n  " + rest + ": ~\n"
 		}
-		if err := c.decode([]byte(text)); err != nil {
+		if _, err := settings.Decode("agent.yaml", []byte(text), &c); err != nil {
 			t.Errorf("flag --%s: %v", name, err)
 		}
 	}
@@ -202,15 +204,15 @@ func FuzzYAML(f *testing.F) {
 	positioned := regexp.MustCompile(`(?m)^agent\.yaml(:\d+)?: `)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c := Default()
-		if err := c.decode(text); err != nil {
-			if message := place("agent.yaml", err).Error(); !positioned.MatchString(message) {
-				t.Errorf("an error without its file: %s", message)
+		at, err := settings.Decode("agent.yaml", text, &c)
+		if err != nil {
+			if !positioned.MatchString(err.Error()) {
+				t.Errorf("an error without its file: %v", err)
 			}
 			return
 		}
-		at := locate(text)
 		if err := c.Validate(); err != nil {
-			if attribute(err, "agent.yaml", at, nil).Error() == "" {
+			if settings.Attribute(err, "agent.yaml", at, nil).Error() == "" {
 				t.Error("an error without text")
 			}
 		}

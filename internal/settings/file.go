@@ -1,4 +1,4 @@
-package config
+package settings
 
 import (
 	"bytes"
@@ -6,57 +6,58 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"regexp"
 	"strconv"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFileBytes is far above any honest file: the whole schema fits in 2 KiB.
-const maxFileBytes = 1 << 20
+// MaxFileBytes is far above any honest file: a whole schema fits in 2 KiB.
+const MaxFileBytes = 1 << 20
 
-// lines says where in a file a setting stands.
-type lines map[string]int
+// Lines says where in a file a setting stands.
+type Lines map[string]int
 
-// readFile overlays c with the file's settings. Errors name file:line.
-func (c *Config) readFile(path string) (lines, error) {
+// ReadFile overlays the struct that into points to with the file's settings. Errors
+// name file:line.
+func ReadFile(path string, into any) (Lines, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
 	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	text, err := io.ReadAll(io.LimitReader(file, MaxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	if len(text) > maxFileBytes {
-		return nil, fmt.Errorf("read configuration: %s is larger than %d bytes", path, maxFileBytes)
+	if len(text) > MaxFileBytes {
+		return nil, fmt.Errorf("read configuration: %s is larger than %d bytes", path, MaxFileBytes)
 	}
-	if err := c.decode(text); err != nil {
-		return nil, place(path, err)
+	return Decode(path, text, into)
+}
+
+// Decode overlays the struct that into points to with settings in YAML, of the file
+// that path names in errors. What the text does not name stays. Unknown and repeated
+// names and a second document are errors.
+func Decode(path string, text []byte, into any) (Lines, error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(into); errors.Is(err, io.EOF) {
+		return Lines{}, nil // empty, or comments only
+	} else if err != nil {
+		return nil, place(path, err, into)
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, place(path, errors.New("yaml: more than one document"), into)
 	}
 	return locate(text), nil
 }
 
-// decode overlays c with settings in YAML. What the text does not name stays.
-// Unknown and repeated names and a second document are errors.
-func (c *Config) decode(text []byte) error {
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(c); errors.Is(err, io.EOF) {
-		return nil // empty, or comments only
-	} else if err != nil {
-		return err
-	}
-	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return errors.New("yaml: more than one document")
-	}
-	return nil
-}
-
-// locate finds the line of every name in a text that decode took.
-func locate(text []byte) lines {
-	found := lines{}
+// locate finds the line of every name in a text that Decode took.
+func locate(text []byte) Lines {
+	found := Lines{}
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil || len(document.Content) == 0 {
 		return found
@@ -84,19 +85,33 @@ var (
 	wrongType    = regexp.MustCompile("(?s)^cannot unmarshal !!(\\w+)(?: `(.*)`)? into (\\S+)$")
 )
 
-// expected says in words what a setting of a Go type takes.
-var expected = map[string]string{
-	"bool":          "true or false",
-	"int":           "a whole number",
-	"string":        "text",
-	"[]string":      "a list",
-	"time.Duration": "a duration such as 30s",
-	"config.Output": "text", "config.Enabled": "text", "config.Rung": "text",
+// expectations says in words what settings of the Go types below t take.
+func expectations(t reflect.Type, found map[string]string) map[string]string {
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		found[t.String()] = "a duration such as 30s"
+	case t.Kind() == reflect.Bool:
+		found[t.String()] = "true or false"
+	case t.Kind() == reflect.String:
+		found[t.String()] = "text"
+	case t.Kind() == reflect.Slice:
+		found[t.String()] = "a list"
+		expectations(t.Elem(), found)
+	case t.Kind() == reflect.Struct:
+		found[t.String()] = "a section with settings"
+		for i := range t.NumField() {
+			expectations(t.Field(i).Type, found)
+		}
+	default:
+		found[t.String()] = "a whole number"
+	}
+	return found
 }
 
 // place turns the YAML library's error into one error per problem, each with
 // the file, and the line where the library tells it.
-func place(path string, err error) error {
+func place(path string, err error, into any) error {
+	expected := expectations(reflect.TypeOf(into).Elem(), map[string]string{})
 	messages := []string{err.Error()}
 	var mismatch *yaml.TypeError
 	if errors.As(err, &mismatch) {
@@ -109,12 +124,12 @@ func place(path string, err error) error {
 		if found[1] != "" {
 			at += ":" + found[1]
 		}
-		placed = append(placed, fmt.Errorf("%s: %s", at, inWords(message[len(found[0]):])))
+		placed = append(placed, fmt.Errorf("%s: %s", at, inWords(message[len(found[0]):], expected)))
 	}
 	return errors.Join(placed...)
 }
 
-func inWords(message string) string {
+func inWords(message string, expected map[string]string) string {
 	if found := unknownField.FindStringSubmatch(message); found != nil {
 		return fmt.Sprintf("unknown setting %q", found[1])
 	}
@@ -123,18 +138,14 @@ func inWords(message string) string {
 		if found[2] != "" {
 			got = strconv.Quote(found[2])
 		}
-		want, ok := expected[found[3]]
-		if !ok {
-			want = "a section with settings"
-		}
-		return fmt.Sprintf("%s is not %s", got, want)
+		return fmt.Sprintf("%s is not %s", got, expected[found[3]])
 	}
 	return message
 }
 
-// attribute adds to Validate's errors where the setting was made: the file's
+// Attribute adds to the errors of a Validate where the setting was made: the file's
 // line, unless a flag (named in flags by setting) overrode it.
-func attribute(err error, path string, at lines, flags map[string]string) error {
+func Attribute(err error, path string, at Lines, flags map[string]string) error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return err
