@@ -4,6 +4,7 @@ package obs
 // same as in events and metrics where it occurs there too.
 const (
 	FieldAddress     = "address"
+	FieldAgent       = "agent_id"
 	FieldCgroup      = "cgroup"
 	FieldCondition   = "condition"
 	FieldContainerID = "container_id"
@@ -13,13 +14,16 @@ const (
 	FieldKernel      = "kernel"
 	FieldKind        = "kind"
 	FieldNode        = "node"
+	FieldNotAfter    = "not_after"
 	FieldPath        = "path"
 	FieldReason      = "reason"
 	FieldRule        = "rule"
 	FieldRules       = "rules"
 	FieldRung        = "rung"
+	FieldSerial      = "serial"
 	FieldSignal      = "signal"
 	FieldSocket      = "socket"
 	FieldStage       = "stage"
+	FieldToken       = "token_id"
 	FieldVersion     = "version"
 )
