@@ -1,0 +1,207 @@
+package sink
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/google/go-cmp/cmp"
+
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+var update = flag.Bool("update", false, "renew golden files")
+
+func at(seconds int) *timestamppb.Timestamp {
+	return timestamppb.New(time.Date(2026, 3, 1, 12, 0, seconds, 250e6, time.UTC))
+}
+
+// webShell is a revision with something in every field.
+func webShell() Revision {
+	process := func(id, parent, name string, pid uint32, args ...string) *sensorv1.Process {
+		return &sensorv1.Process{
+			Id: strings.Repeat(id, 32), ParentId: strings.Repeat(parent, 32), Pid: pid, NsPid: pid - 1000, Name: name,
+			StartTime: at(0), Cwd: "/var/www/html", Args: args,
+			Exe:         &sensorv1.File{Path: "/usr/bin/" + name, Name: name, Mode: 0o100755, SizeBytes: 125688},
+			Credentials: &sensorv1.Credentials{Uid: 33, Euid: 33},
+		}
+	}
+	return Revision{Position: 7, Alert: &alertv1.Alert{
+		Id: "0123456789abcdef0123456789abcdef", Revision: 2, Kind: "web-shell",
+		Title: "Web shell in pod store/shop-7d4b9", Summary: "lighttpd took shell.php and ran it:\nsh -c id",
+		Severity: sensorv1.Severity_SEVERITY_HIGH, Cluster: "prod-eu",
+		Anchor: &alertv1.Anchor{Kind: "process", Key: strings.Repeat("a", 32), Episode: 1},
+		Asset: &alertv1.Asset{AgentId: "6ba7b810-9dad-41d1-80b4-00c04fd430c8", Node: "node-1", Container: &sensorv1.Container{
+			Id: strings.Repeat("c", 64), Runtime: "containerd", Name: "web", Image: "registry.example/store/shop:1.0",
+			ImageDigest: "sha256:" + strings.Repeat("d", 64),
+			Pod:         &sensorv1.Pod{Name: "shop-7d4b9", Namespace: "store", Uid: "9c5a1bb2-6e0c-4c1a-9d8f-1f2e3d4c5b6a"},
+		}},
+		FirstTime: at(1), LastTime: at(5), StoredTime: at(6), TimeUncertainty: durationpb.New(40 * time.Millisecond),
+		Tactics: []string{"TA0003", "TA0002"}, Techniques: []string{"T1505.003", "T1190"}, Tags: []string{"web"},
+		Evidence: []*alertv1.Evidence{
+			{EventId: "agent:boot:11", Time: at(1), Role: "script", Text: "lighttpd wrote /var/www/html/shell.php",
+				Rule: "webshell-file-created-by-server", DetectionId: strings.Repeat("e", 32),
+				Severity: sensorv1.Severity_SEVERITY_HIGH, ProcessId: strings.Repeat("a", 32), Revision: 1},
+			{EventId: "agent:boot:15", Time: at(5), Role: "shell", Text: "php-cgi started sh -c id",
+				Rule: "web-server-spawned-shell", DetectionId: strings.Repeat("f", 32),
+				Severity: sensorv1.Severity_SEVERITY_HIGH, ProcessId: strings.Repeat("b", 32), Revision: 2},
+			{EventId: "agent:boot:16", Time: at(5), Role: "read", Text: "sh read /etc/passwd", ProcessId: strings.Repeat("b", 32), Revision: 2},
+			{EventId: "agent:boot:17", Time: at(5), Role: "other", Text: "of a process that is not told", ProcessId: strings.Repeat("9", 32), Revision: 2},
+		},
+		EvidenceOmitted: 3,
+		Processes: []*sensorv1.Process{
+			process("a", "", "lighttpd", 1010, "lighttpd", "-D", "-f", "/etc/lighttpd/lighttpd.conf"),
+			process("b", "a", "dash", 1044, "sh", "-c", "id; echo 'it<s'"),
+		},
+		Gaps: []*sensorv1.Gap{{Class: "file_open", Stage: "ring", Reason: "full", Since: at(2), Until: at(3), Count: 17}},
+	}}
+}
+
+// documents are alerts from full to empty.
+func documents() map[string]Revision {
+	full := webShell()
+	first := Revision{Position: 1 << 40, Alert: proto.Clone(full.Alert).(*alertv1.Alert)}
+	first.Alert.Revision, first.Alert.Severity = 1, sensorv1.Severity_SEVERITY_CRITICAL
+	bare := Revision{Position: 1, Alert: &alertv1.Alert{Id: strings.Repeat("1", 32), Revision: 1}}
+	circle := Revision{Position: 2, Alert: &alertv1.Alert{
+		Evidence:  []*alertv1.Evidence{{ProcessId: "x"}, {}},
+		Processes: []*sensorv1.Process{{Id: "x", ParentId: "y", Pid: 1 << 31}, {Id: "y", ParentId: "x", Exe: &sensorv1.File{Path: "/"}}},
+		Asset:     &alertv1.Asset{Container: &sensorv1.Container{Pod: &sensorv1.Pod{Uid: "not-a-uuid"}, Name: "c"}},
+	}}
+	return map[string]Revision{"full": full, "first": first, "bare": bare, "circle": circle, "empty": {Alert: &alertv1.Alert{}}}
+}
+
+func TestOCSFMeetsTheSchema(t *testing.T) {
+	s := readSchema(t)
+	for name, r := range documents() {
+		text, err := OCSF("1.0")(nil, r)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, problem := range s.check(text) {
+			t.Errorf("%s: %s", name, problem)
+		}
+	}
+}
+
+// Every attribute of the table is one that we write, so that it says no more than it has to.
+func TestEveryAttributeIsWritten(t *testing.T) {
+	written := map[string]bool{}
+	s := readSchema(t)
+	var walk func(name string, value any)
+	walk = func(name string, value any) {
+		if list, ok := value.([]any); ok {
+			for _, v := range list {
+				walk(name, v)
+			}
+		}
+		fields, _ := value.(map[string]any)
+		for attribute, v := range fields {
+			written[name+"."+attribute] = true
+			if words := strings.Fields(s.Objects[name].Attributes[attribute]); len(words) > 1 {
+				walk(strings.TrimSuffix(words[1], "[]"), v)
+			}
+		}
+	}
+	for _, r := range documents() {
+		text, err := OCSF("1.0")(nil, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var value any
+		if err := json.Unmarshal(text, &value); err != nil {
+			t.Fatal(err)
+		}
+		walk(s.Class, value)
+	}
+	for name, object := range s.Objects {
+		for attribute := range object.Attributes {
+			if !written[name+"."+attribute] {
+				t.Errorf("%s.%s stands in the table and in no document", name, attribute)
+			}
+		}
+	}
+}
+
+func TestFormatsAreWhatTheyWere(t *testing.T) {
+	for name, format := range map[string]Format{"ocsf": OCSF("1.0"), "json": JSON, "summary": Summary} {
+		text, err := format([]byte("before:"), webShell())
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := format(nil, webShell())
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, ok := bytes.CutPrefix(text, []byte("before:"))
+		if !ok || !bytes.Equal(text, again) || bytes.ContainsAny(text, "\n\r") {
+			t.Errorf("%s is not appended, not the same twice, or no line: %q", name, text)
+		}
+		var got bytes.Buffer
+		if name == "summary" {
+			got.Write(text)
+		} else if err := json.Indent(&got, text, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		got.WriteByte('\n')
+		path := "testdata/web-shell." + name
+		if *update {
+			if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got.String(), "\n")); diff != "" {
+			t.Errorf("%s changed (-update renews it): -was +is\n%s", path, diff)
+		}
+	}
+}
+
+// FuzzOCSF maps whatever an alert may be.
+func FuzzOCSF(f *testing.F) {
+	for _, r := range documents() {
+		b, err := proto.Marshal(r.Alert)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, r.Position)
+	}
+	s := readSchema(f)
+	f.Fuzz(func(t *testing.T, data []byte, position uint64) {
+		a := &alertv1.Alert{}
+		if proto.Unmarshal(data, a) != nil {
+			return
+		}
+		r := Revision{Position: position, Alert: a}
+		text, err := OCSF("1.0")(nil, r)
+		if err != nil {
+			// A time that JSON cannot say is the one thing that the gaps' encoding refuses.
+			if _, err := JSON(nil, r); err == nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if !json.Valid(text) || bytes.ContainsAny(text, "\n\r") {
+			t.Fatalf("%q", text)
+		}
+		for _, problem := range s.check(text) {
+			t.Errorf("%s in %s", problem, text)
+		}
+		line, err := Summary(nil, r)
+		if err != nil || bytes.ContainsAny(line, "\n\r\x1b\x00") {
+			t.Errorf("%q, %v", line, err)
+		}
+	})
+}
