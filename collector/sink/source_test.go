@@ -23,13 +23,14 @@ type memory struct {
 	mu        sync.Mutex
 	revisions []*alertv1.Alert
 	more      chan struct{} // closed at every change
+	moved     chan struct{} // closed when a cursor moves
 	cursors   map[string]uint64
 	readFails int // readings, then moves, that fail
 	moveFails int
 }
 
 func newMemory(n int) *memory {
-	m := &memory{more: make(chan struct{}), cursors: map[string]uint64{}}
+	m := &memory{more: make(chan struct{}), moved: make(chan struct{}), cursors: map[string]uint64{}}
 	m.add(n)
 	return m
 }
@@ -119,6 +120,8 @@ func (m *memory) MoveCursor(ctx context.Context, owner, name string, position ui
 		return errStore
 	}
 	m.cursors[owner+" "+name] = max(m.cursors[owner+" "+name], position)
+	close(m.moved)
+	m.moved = make(chan struct{})
 	return ctx.Err()
 }
 
