@@ -15,6 +15,7 @@ const (
 type metrics struct {
 	sent    prometheus.Counter
 	idle    prometheus.Counter
+	missed  prometheus.Counter
 	ended   *prometheus.CounterVec
 	refused prometheus.Counter
 }
@@ -27,13 +28,14 @@ func newMetrics(registry prometheus.Registerer, open func() int) *metrics {
 	m := &metrics{
 		sent:    prometheus.NewCounter(counter("revisions_sent_total", "Revisions sent to subscribers.")),
 		idle:    prometheus.NewCounter(counter("idle_sent_total", "Messages that only moved a subscriber's cursor.")),
+		missed:  prometheus.NewCounter(counter("revisions_missed_total", "Revisions that the store had forgotten before a subscriber read them.")),
 		ended:   prometheus.NewCounterVec(counter("subscriptions_ended_total", "Subscriptions by what ended them."), []string{"reason"}),
 		refused: prometheus.NewCounter(counter("subscriptions_refused_total", "Subscriptions that did not begin.")),
 	}
 	for _, reason := range []string{endClient, endSlow, endReplaced, endExpired, endStopping, endError} {
 		m.ended.WithLabelValues(reason)
 	}
-	registry.MustRegister(m.sent, m.idle, m.ended, m.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	registry.MustRegister(m.sent, m.idle, m.missed, m.ended, m.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "subscriptions", Help: "Open subscriptions.",
 	}, func() float64 { return float64(open()) }))
 	return m

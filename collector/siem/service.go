@@ -10,14 +10,13 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 )
 
 // Bounds of what one client gets at once.
 const (
-	// MaxPageBytes ends a page early. It is below the 4 MiB that gRPC's clients take in
+	// MaxPageBytes ends a page of a subscription early, and of a list. It is below the 4 MiB that gRPC's clients take in
 	// one message unless told otherwise, by more than the largest alert.
 	MaxPageBytes = 2 << 20
 	// MaxCursors is how many named subscriptions a client has: each is a row for good.
@@ -104,43 +103,27 @@ func (s *Service) List(ctx context.Context, r *alertv1.ListRequest) (*alertv1.Li
 	if err := checkFilter(r.GetFilter()); err != nil {
 		return nil, err
 	}
-	size := int(or(r.GetPageSize(), defaultPageSize))
+	size := or(r.GetPageSize(), defaultPageSize)
 	if size > maxPageSize {
 		return nil, status.Errorf(codes.InvalidArgument, "page size %d is more than %d", size, maxPageSize)
 	}
-	var before uint64
+	var token string
 	if r.GetPageToken() != "" {
-		if before, err = s.tokens.place(r.GetPageToken(), client.Name, r.GetFilter()); err != nil {
+		if token, err = s.tokens.open(r.GetPageToken(), client.Name, r.GetFilter()); err != nil {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
 		}
 	}
-	answer := &alertv1.ListResponse{}
-	bytes, more := 0, false
-	// One more than asked for tells whether there is another page.
-	err = s.o.Store.Alerts(ctx, before, r.GetFilter(), size+1, func(place uint64, a *alertv1.Alert) error {
-		n := proto.Size(a)
-		if len(answer.Alerts) == size || len(answer.Alerts) > 0 && bytes+n > MaxPageBytes {
-			more = true
-			return errPageFull
-		}
-		bytes += n
-		before = place
-		answer.Alerts = append(answer.Alerts, a)
-		return nil
-	})
-	if err != nil && !errors.Is(err, errPageFull) {
+	alerts, next, err := s.o.Store.List(ctx, r.GetFilter(), size, token)
+	if err != nil {
 		return nil, s.storeError(ctx, "list alerts", err)
 	}
-	if more {
-		if answer.NextPageToken, err = s.tokens.make(before, client.Name, r.GetFilter()); err != nil {
+	if next != "" {
+		if next, err = s.tokens.seal(next, client.Name, r.GetFilter()); err != nil {
 			return nil, s.storeError(ctx, "make page token", err)
 		}
 	}
-	return answer, nil
+	return &alertv1.ListResponse{Alerts: alerts, NextPageToken: next}, nil
 }
-
-// errPageFull ends the reading of a page; it never leaves the package.
-var errPageFull = errors.New("page is full")
 
 var alertID = regexp.MustCompile(`^[0-9a-f]{32}$`)
 

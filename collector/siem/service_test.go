@@ -273,22 +273,15 @@ func TestPageIsBoundedInBytes(t *testing.T) {
 	}
 	stream := subscribe(t, as(t, "a"), c, &alertv1.SubscribeRequest{After: 8})
 	expect(t, stream, "9.1@9", "a.1@10", "idle@10")
-	var ids []string
-	r := &alertv1.ListRequest{}
-	for {
-		list, err := c.List(as(t, "a"), r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, a := range list.GetAlerts() {
-			ids = append(ids, strings.TrimLeft(a.GetId(), "0"))
-		}
-		if r.PageToken = list.GetNextPageToken(); r.PageToken == "" {
-			break
-		}
-	}
-	if got := strings.Join(ids, " "); got != "a 9 8 7 6 5 4 3 2 1" {
-		t.Errorf("listed %s", got)
+}
+
+func TestWhatWasForgottenIsCounted(t *testing.T) {
+	store := newMemory(alertOf(1, 1, ""), alertOf(2, 1, ""), alertOf(3, 1, ""))
+	store.forgotten = 2
+	s, c := serve(t, store, Options{})
+	expect(t, subscribe(t, as(t, "a"), c, &alertv1.SubscribeRequest{}), "3.1@3", "idle@3")
+	if got := testutil.ToFloat64(s.metrics.missed); got != 2 {
+		t.Errorf("%v revisions are counted as missed", got)
 	}
 }
 
@@ -442,26 +435,29 @@ func TestStoreErrorsStayInside(t *testing.T) {
 
 func FuzzPageToken(f *testing.F) {
 	tokens := newTokens()
-	good, err := tokens.make(7, "a", nil)
+	good, err := tokens.seal("7", "a", nil)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good, "a", uint64(7))
-	f.Add("", "", uint64(0))
-	f.Add(strings.Repeat("\n", 32), "a", uint64(1)<<63)
-	f.Fuzz(func(t *testing.T, token, client string, place uint64) {
-		if got, err := tokens.place(token, client, nil); err == nil && (token != good || client != "a" || got != 7) {
-			t.Fatalf("token %q of %q was never given and names place %d", token, client, got)
+	f.Add(good, "a", "7")
+	f.Add(good+"\n", "", "")
+	f.Add(strings.Repeat("\n", 32), "a", strings.Repeat("9", maxStoreToken+1))
+	f.Fuzz(func(t *testing.T, sealed, client, own string) {
+		if got, err := tokens.open(sealed, client, nil); err == nil && (sealed != good || client != "a" || got != "7") {
+			t.Fatalf("token %q of %q was never given and holds %q", sealed, client, got)
 		}
-		own, err := tokens.make(place, client, nil)
+		sealed, err := tokens.seal(own, client, nil)
 		if err != nil {
-			t.Fatal(err)
+			if len(own) <= maxStoreToken {
+				t.Fatal(err)
+			}
+			return
 		}
-		if got, err := tokens.place(own, client, nil); err != nil || got != place {
-			t.Fatalf("place %d became %q, then %d, %v", place, own, got, err)
+		if got, err := tokens.open(sealed, client, nil); err != nil || got != own {
+			t.Fatalf("%q became %q, then %q, %v", own, sealed, got, err)
 		}
-		if _, err := newTokens().place(own, client, nil); err == nil {
-			t.Fatalf("token %q is good under another key", own)
+		if _, err := newTokens().open(sealed, client, nil); err == nil {
+			t.Fatalf("token %q is good under another key", sealed)
 		}
 	})
 }

@@ -13,20 +13,20 @@ type Store interface {
 	// Revisions visits up to limit revisions behind a position that pass the filter, in
 	// order, and returns the position up to which it has looked: at least that of the last
 	// one visited. It may look at only some; that it stays where it was means that there
-	// are no more. visit does not wait for anybody; its error ends the reading and is
-	// returned.
+	// are no more. missed is how many positions behind after are forgotten already. visit
+	// does not wait for anybody; its error ends the reading and is returned.
 	Revisions(ctx context.Context, after uint64, filter *alertv1.Filter, limit int,
-		visit func(position uint64, alert *alertv1.Alert) error) (through uint64, err error)
+		visit func(position uint64, alert *alertv1.Alert) error) (through, missed uint64, err error)
 	// Wait returns once there is a revision behind the position, or with ctx's error.
 	Wait(ctx context.Context, after uint64) error
 	// Last is the position of the newest revision; 0: there is none.
 	Last(ctx context.Context) (uint64, error)
 
-	// Alerts visits the latest revision of up to limit alerts that pass the filter, newest
-	// first. An alert's place is the position of its first revision, so it stays where it
-	// is while somebody pages; only places below before are visited, 0: all.
-	Alerts(ctx context.Context, before uint64, filter *alertv1.Filter, limit int,
-		visit func(place uint64, alert *alertv1.Alert) error) error
+	// List returns a page of at most size of the latest revisions of alerts that pass the
+	// filter, newest first by their first revision, so that they stay where they are while
+	// somebody pages. A page ends early at [MaxPageBytes] or so. next is the token of the
+	// page that follows, of at most [maxStoreToken] bytes; empty: there is none.
+	List(ctx context.Context, filter *alertv1.Filter, size uint32, token string) (alerts []*alertv1.Alert, next string, err error)
 	// Alert is the latest revision of one; nil: there is none of that id.
 	Alert(ctx context.Context, id string) (*alertv1.Alert, error)
 

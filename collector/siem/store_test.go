@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
@@ -18,6 +19,7 @@ type memory struct {
 	scan      int // how many revisions a reading looks at; 0: all
 	visited   int
 	fails     error
+	forgotten uint64 // up to which nothing is kept
 }
 
 func newMemory(alerts ...*alertv1.Alert) *memory {
@@ -32,24 +34,26 @@ func (m *memory) add(alerts ...*alertv1.Alert) {
 	m.more = make(chan struct{})
 }
 
-func (m *memory) Revisions(ctx context.Context, after uint64, f *alertv1.Filter, limit int, visit func(uint64, *alertv1.Alert) error) (uint64, error) {
+func (m *memory) Revisions(ctx context.Context, after uint64, f *alertv1.Filter, limit int, visit func(uint64, *alertv1.Alert) error) (uint64, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fails != nil {
-		return after, m.fails
+		return after, 0, m.fails
 	}
+	missed := max(m.forgotten, after) - after
+	after += missed
 	through, n := after, 0
 	for i := after; i < uint64(len(m.revisions)) && n < limit && (m.scan == 0 || i-after < uint64(m.scan)); i++ {
 		if Passes(f, m.revisions[i]) {
 			m.visited++
 			if err := visit(i+1, m.revisions[i]); err != nil {
-				return through, err
+				return through, missed, err
 			}
 			n++
 		}
 		through = i + 1
 	}
-	return through, ctx.Err()
+	return through, missed, ctx.Err()
 }
 
 func (m *memory) Wait(ctx context.Context, after uint64) error {
@@ -74,30 +78,35 @@ func (m *memory) Last(context.Context) (uint64, error) {
 	return uint64(len(m.revisions)), m.fails
 }
 
-func (m *memory) Alerts(_ context.Context, before uint64, f *alertv1.Filter, limit int, visit func(uint64, *alertv1.Alert) error) error {
+func (m *memory) List(_ context.Context, f *alertv1.Filter, size uint32, token string) (alerts []*alertv1.Alert, next string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	first, latest := map[string]uint64{}, map[string]*alertv1.Alert{}
+	before := len(m.revisions) + 1
+	if token != "" {
+		if before, err = strconv.Atoi(token); err != nil {
+			return nil, "", err
+		}
+	}
+	first, latest := map[string]int{}, map[string]*alertv1.Alert{}
 	var ids []string
 	for i, a := range m.revisions {
 		if _, seen := first[a.GetId()]; !seen {
-			first[a.GetId()] = uint64(i + 1)
+			first[a.GetId()] = i + 1
 			ids = append(ids, a.GetId())
 		}
 		latest[a.GetId()] = a
 	}
 	for _, id := range slices.Backward(ids) {
-		if before != 0 && first[id] >= before || !Passes(f, latest[id]) {
+		if first[id] >= before || !Passes(f, latest[id]) {
 			continue
 		}
-		if limit--; limit < 0 {
-			break
+		if len(alerts) == int(size) {
+			return alerts, strconv.Itoa(before), m.fails
 		}
-		if err := visit(first[id], latest[id]); err != nil {
-			return err
-		}
+		before = first[id]
+		alerts = append(alerts, latest[id])
 	}
-	return m.fails
+	return alerts, "", m.fails
 }
 
 func (m *memory) Alert(_ context.Context, id string) (*alertv1.Alert, error) {

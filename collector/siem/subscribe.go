@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -134,10 +135,13 @@ func (s *Service) follow(ctx context.Context, position uint64, filter *alertv1.F
 	}
 }
 
+// errPageFull ends the reading of a page; it never leaves the package.
+var errPageFull = errors.New("page is full")
+
 // page reads one page, and to where.
 func (s *Service) page(ctx context.Context, after uint64, filter *alertv1.Filter) (page []*alertv1.SubscribeResponse, through uint64, err error) {
 	bytes := 0
-	through, err = s.o.Store.Revisions(ctx, after, filter, pageRevisions, func(position uint64, a *alertv1.Alert) error {
+	through, missed, err := s.o.Store.Revisions(ctx, after, filter, pageRevisions, func(position uint64, a *alertv1.Alert) error {
 		n := proto.Size(a)
 		if len(page) > 0 && bytes+n > MaxPageBytes {
 			return errPageFull
@@ -146,6 +150,10 @@ func (s *Service) page(ctx context.Context, after uint64, filter *alertv1.Filter
 		page = append(page, &alertv1.SubscribeResponse{Position: position, Alert: a})
 		return nil
 	})
+	if missed > 0 {
+		s.metrics.missed.Add(float64(missed))
+		s.o.Log.Warn("subscriber reads too late", zap.Uint64("after", after), zap.Uint64("forgotten", missed))
+	}
 	if errors.Is(err, errPageFull) {
 		return page, page[len(page)-1].GetPosition(), nil
 	}

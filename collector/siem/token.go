@@ -8,18 +8,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 )
 
-// A page token is a place and a keyed hash of it, the client and the filter: nobody can
-// make one up, and one that was given for another list is refused instead of giving
-// pages that do not belong together. The key lives as long as the service.
+// A page token is the store's own and a keyed hash of it, the client and the filter:
+// nobody can make one up, and one that was given for another list is refused instead of
+// giving pages that do not belong together. The key lives as long as the service.
 const (
-	tokenPlaceBytes = 8
-	tokenHashBytes  = 16
+	tokenHashBytes = 16
+	maxStoreToken  = 128
 )
 
 var errToken = errors.New("page token is none that was given for this list: begin again without one")
@@ -35,44 +36,47 @@ func newTokens() *tokens {
 	return t
 }
 
-// make is the token of the page that begins below a place.
-func (t *tokens) make(place uint64, client string, f *alertv1.Filter) (string, error) {
-	raw := binary.BigEndian.AppendUint64(nil, place)
-	hash, err := t.hash(raw, client, f)
+// seal makes a client's token of a store's.
+func (t *tokens) seal(token, client string, f *alertv1.Filter) (string, error) {
+	if len(token) > maxStoreToken {
+		return "", fmt.Errorf("token of the store has %d bytes, more than %d", len(token), maxStoreToken)
+	}
+	hash, err := t.hash(token, client, f)
 	if err != nil {
 		return "", err
 	}
-	return tokenText.EncodeToString(append(raw, hash...)), nil
+	return tokenText.EncodeToString(append(hash, token...)), nil
 }
 
-// place is the inverse of make.
-func (t *tokens) place(token, client string, f *alertv1.Filter) (uint64, error) {
-	if len(token) != tokenText.EncodedLen(tokenPlaceBytes+tokenHashBytes) {
-		return 0, errToken
+// open is the inverse of seal.
+func (t *tokens) open(sealed, client string, f *alertv1.Filter) (string, error) {
+	if len(sealed) > tokenText.EncodedLen(tokenHashBytes+maxStoreToken) || strings.ContainsAny(sealed, "\r\n") { // which the decoder skips
+		return "", errToken
 	}
-	raw, err := tokenText.DecodeString(token)
-	if err != nil || len(raw) != tokenPlaceBytes+tokenHashBytes { // the decoder skips line breaks
-		return 0, errToken
+	raw, err := tokenText.DecodeString(sealed)
+	if err != nil || len(raw) < tokenHashBytes {
+		return "", errToken
 	}
-	hash, err := t.hash(raw[:tokenPlaceBytes], client, f)
+	token := string(raw[tokenHashBytes:])
+	hash, err := t.hash(token, client, f)
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	if !hmac.Equal(hash, raw[tokenPlaceBytes:]) {
-		return 0, errToken
+	if !hmac.Equal(hash, raw[:tokenHashBytes]) {
+		return "", errToken
 	}
-	return binary.BigEndian.Uint64(raw), nil
+	return token, nil
 }
 
-func (t *tokens) hash(place []byte, client string, f *alertv1.Filter) ([]byte, error) {
+func (t *tokens) hash(token, client string, f *alertv1.Filter) ([]byte, error) {
 	filter, err := proto.MarshalOptions{Deterministic: true}.Marshal(f)
 	if err != nil {
 		return nil, fmt.Errorf("encode filter: %w", err)
 	}
 	mac := hmac.New(sha256.New, t.key[:])
-	mac.Write(place)
-	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(client))))
-	mac.Write([]byte(client))
-	mac.Write(filter)
+	for _, part := range [][]byte{[]byte(token), []byte(client), filter} {
+		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		mac.Write(part)
+	}
 	return mac.Sum(nil)[:tokenHashBytes], nil
 }

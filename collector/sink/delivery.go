@@ -18,9 +18,10 @@ import (
 type Source interface {
 	// Revisions visits up to limit revisions behind a position that pass the filter, in
 	// order, and returns the position up to which it has looked; that it stays where it
-	// was means that there are no more. visit's error ends the reading and is returned.
+	// was means that there are no more. missed is how many positions behind after are
+	// forgotten already. visit's error ends the reading and is returned.
 	Revisions(ctx context.Context, after uint64, filter *alertv1.Filter, limit int,
-		visit func(position uint64, alert *alertv1.Alert) error) (through uint64, err error)
+		visit func(position uint64, alert *alertv1.Alert) error) (through, missed uint64, err error)
 	// Wait returns once there is a revision behind the position, or with ctx's error.
 	Wait(ctx context.Context, after uint64) error
 	// Last is the position of the newest revision.
@@ -185,7 +186,7 @@ var errBatchFull = errors.New("batch is full")
 
 func (d *Delivery) read(ctx context.Context) (batch []Revision, through uint64, err error) {
 	bytes := 0
-	through, err = d.o.Source.Revisions(ctx, d.position, d.o.Filter, d.o.BatchRevisions, func(position uint64, a *alertv1.Alert) error {
+	through, missed, err := d.o.Source.Revisions(ctx, d.position, d.o.Filter, d.o.BatchRevisions, func(position uint64, a *alertv1.Alert) error {
 		n := proto.Size(a)
 		if len(batch) > 0 && bytes+n > d.o.BatchBytes {
 			return errBatchFull
@@ -194,6 +195,11 @@ func (d *Delivery) read(ctx context.Context) (batch []Revision, through uint64, 
 		batch = append(batch, Revision{Position: position, Alert: a})
 		return nil
 	})
+	if missed > 0 {
+		d.metrics.missed.Add(float64(missed))
+		d.o.Log.Error("sink reads too late", zap.Uint64("after", d.position), zap.Uint64("forgotten", missed))
+		d.reached(d.position + missed) // count them once
+	}
 	if errors.Is(err, errBatchFull) {
 		return batch, batch[len(batch)-1].Position, nil
 	}

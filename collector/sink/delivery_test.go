@@ -250,6 +250,25 @@ func TestStoreThatFailsCostsTime(t *testing.T) {
 	})
 }
 
+func TestWhatTheStoreForgotIsCountedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, s := newMemory(10), &scripted{}
+		source.forgotten = 4
+		failures := 3
+		s.deliver = func(context.Context, []Revision) error {
+			if failures--; failures >= 0 {
+				return errDown
+			}
+			return nil
+		}
+		d, _ := start(t, Options{Source: source, Sink: s})
+		pass(time.Minute)
+		if got := testutil.ToFloat64(d.metrics.missed); got != 4 || s.positions() != "5-10" {
+			t.Errorf("%v missed, acknowledged %s", got, s.positions())
+		}
+	})
+}
+
 func TestBatchIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := newMemory(5)

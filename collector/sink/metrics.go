@@ -9,9 +9,9 @@ import (
 
 // metrics of one sink.
 type metrics struct {
-	delivered, retried, dead prometheus.Counter
-	position                 atomic.Uint64
-	waiting                  atomic.Int64 // since when its oldest undelivered revision is stored, Unix ns; 0: none
+	delivered, retried, dead, missed prometheus.Counter
+	position                         atomic.Uint64
+	waiting                          atomic.Int64 // since when its oldest undelivered revision is stored, Unix ns; 0: none
 }
 
 func newMetrics(registry prometheus.Registerer, sink string) *metrics {
@@ -23,12 +23,13 @@ func newMetrics(registry prometheus.Registerer, sink string) *metrics {
 	m := &metrics{
 		delivered: counter("delivered_total", "Revisions that the receiver acknowledged."),
 		retried:   counter("retried_total", "Attempts that failed and were followed by another one."),
+		missed:    counter("missed_total", "Revisions that the store had forgotten before they were delivered."),
 		dead:      counter("dead_total", "Revisions given up and put into the dead-letter file."),
 	}
 	gauge := func(name, help string, value func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help, ConstLabels: labels}, value)
 	}
-	registry.MustRegister(m.delivered, m.retried, m.dead,
+	registry.MustRegister(m.delivered, m.retried, m.dead, m.missed,
 		gauge("position", "Position in the store up to which everything was delivered or given up.", func() float64 {
 			return float64(m.position.Load())
 		}),

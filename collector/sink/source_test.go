@@ -25,7 +25,8 @@ type memory struct {
 	more      chan struct{} // closed at every change
 	moved     chan struct{} // closed when a cursor moves
 	cursors   map[string]uint64
-	readFails int // readings, then moves, that fail
+	forgotten uint64 // up to which nothing is kept
+	readFails int    // readings, then moves, that fail
 	moveFails int
 }
 
@@ -63,24 +64,26 @@ func alertOf(n int) *alertv1.Alert {
 
 var errStore = errors.New("store is busy")
 
-func (m *memory) Revisions(_ context.Context, after uint64, f *alertv1.Filter, limit int, visit func(uint64, *alertv1.Alert) error) (uint64, error) {
+func (m *memory) Revisions(_ context.Context, after uint64, f *alertv1.Filter, limit int, visit func(uint64, *alertv1.Alert) error) (uint64, uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.readFails > 0 {
 		m.readFails--
-		return after, errStore
+		return after, 0, errStore
 	}
+	missed := max(m.forgotten, after) - after
+	after += missed
 	through := after
 	for i := after; i < uint64(len(m.revisions)) && limit > 0; i++ {
 		if a := m.revisions[i]; len(f.GetKinds()) == 0 || slices.Contains(f.GetKinds(), a.GetKind()) {
 			if err := visit(i+1, a); err != nil {
-				return through, err
+				return through, missed, err
 			}
 			limit--
 		}
 		through = i + 1
 	}
-	return through, nil
+	return through, missed, nil
 }
 
 func (m *memory) Wait(ctx context.Context, after uint64) error {
