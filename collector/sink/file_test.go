@@ -263,8 +263,8 @@ func (c cursorFile) MoveCursor(_ context.Context, _, _ string, position uint64) 
 	if err := os.Rename(c.path+".new", c.path); err != nil {
 		return err
 	}
-	fmt.Println(position)
-	return nil
+	_, err := fmt.Fprintln(os.Stdout, position)
+	return err
 }
 
 func runUntilKilled(dir string) {

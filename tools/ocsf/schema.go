@@ -85,7 +85,6 @@ func (c *checkout) index(path string, entry fs.DirEntry, err error) error {
 type object struct {
 	attributes map[string]attribute
 	atLeastOne []string
-	uid        int
 	category   string
 	observable map[int]bool // set for observable: its type_id has all there are
 }
