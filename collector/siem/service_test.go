@@ -159,8 +159,10 @@ func TestFilteredCursorMoves(t *testing.T) {
 		}
 	}
 	store.add(alertOf(60, 1, "other"))
+	for next(t, stream) != "idle@51" {
+	}
 	store.add(alertOf(61, 1, "shop"))
-	for got := ""; got != "3d.1@52"; got = next(t, stream) {
+	for next(t, stream) != "3d.1@52" {
 	}
 }
 

@@ -198,7 +198,6 @@ func (d *Delivery) read(ctx context.Context) (batch []Revision, through uint64, 
 	if missed > 0 {
 		d.metrics.missed.Add(float64(missed))
 		d.o.Log.Error("sink reads too late", zap.Uint64("after", d.position), zap.Uint64("forgotten", missed))
-		d.reached(d.position + missed) // count them once
 	}
 	if errors.Is(err, errBatchFull) {
 		return batch, batch[len(batch)-1].Position, nil

@@ -62,7 +62,7 @@ func (s schema) object(path, name string, value any) (problems []string) {
 		return []string{fmt.Sprintf("%s: object %s is not in the table", path, name)}
 	}
 	for attribute, spec := range object.Attributes {
-		if _, there := fields[attribute]; !there && strings.HasPrefix(spec, "required ") {
+		if v := fields[attribute]; (v == nil || v == "") && strings.HasPrefix(spec, "required ") {
 			problems = append(problems, fmt.Sprintf("%s.%s is required", path, attribute))
 		}
 	}
