@@ -131,6 +131,26 @@ func TestASmallerBoundHoldsFromTheStart(t *testing.T) {
 	wantHeld(t, s, high, upTo(1, 4))
 }
 
+// An entry that was evicted while it was being read is booked as lost, and so not given.
+func TestEvictionWhileReading(t *testing.T) {
+	o := small(newDisk(t, 1))
+	o.Lanes, o.MaxBytes = []Lane{low}, 4*minSegmentBytes
+	s := mustOpen(t, "", o)
+	fill(t, s, low, 1)
+	r := mustReader(t, s, low)
+	if ready, err := r.position(); !ready || err != nil {
+		t.Fatal(ready, err)
+	}
+	if _, _, err := r.fetch(r.segment.durable); err != nil { // in the reader's buffer
+		t.Fatal(err)
+	}
+	fill(t, s, low, upTo(2, 6)...)
+	if e, given, err := r.entry(); given || err != nil {
+		t.Errorf("entry %d was evicted and is given; %v", e.Sequence, err)
+	}
+	checkBooks(t, s)
+}
+
 // A disk that somebody else has filled must not stop a spool that is being read.
 func TestSpoolGoesOnInItsOwnSpace(t *testing.T) {
 	d := newDisk(t, 1)
@@ -138,7 +158,7 @@ func TestSpoolGoesOnInItsOwnSpace(t *testing.T) {
 	r := mustReader(t, s, high)
 	fill(t, s, high, 1)
 	d.mu.Lock()
-	d.space = d.used() // not a byte more
+	d.space, d.greedy = d.used(), true
 	d.mu.Unlock()
 	for n := uint64(1); n < 50; n++ {
 		if e, err := r.Next(t.Context()); err != nil || e.Sequence != n {
@@ -160,7 +180,7 @@ func TestFullDiskCostsLowerLanesFirst(t *testing.T) {
 	s := mustOpen(t, "", small(d))
 	fill(t, s, low, upTo(1, 10)...)
 	d.mu.Lock()
-	d.space = d.used()
+	d.space, d.greedy = d.used(), true
 	d.mu.Unlock()
 	fill(t, s, high, upTo(1, 8)...)
 	wantHeld(t, s, high, upTo(1, 8))

@@ -192,65 +192,6 @@ func TestDamageToWhatWasAckedIsNoLoss(t *testing.T) {
 	}
 }
 
-func TestDamagedStateCostsAcksOnly(t *testing.T) {
-	for name, change := range map[string]func([]byte) []byte{
-		"gone":     nil,
-		"empty":    func([]byte) []byte { return nil },
-		"zeroed":   func(b []byte) []byte { clear(b); return b },
-		"cut":      func(b []byte) []byte { return b[:20] },
-		"not JSON": func(b []byte) []byte { b[slotHeader] ^= 1; b[slotBytes+slotHeader] ^= 1; return b },
-		"length":   func(b []byte) []byte { b[11] = 0xff; b[slotBytes+11] = 0xff; return b },
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			segmented(t, dir, 3)
-			state := filepath.Join(dir, stateName)
-			if change == nil {
-				if err := os.Remove(state); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				rewrite(t, state, change)
-			}
-			lost := newGaps()
-			o := small(nil)
-			o.OnGap = lost.on
-			s := mustOpen(t, dir, o)
-			if got := sequences(t, s); !slices.Equal(got, upTo(1, 30)) {
-				t.Errorf("%v", got)
-			}
-			// What the last moment before held nobody knows any more.
-			if g := lost.wait(t, Crash, 1)[0]; g.Lane != low || g.First != 31 || !g.More {
-				t.Errorf("%+v", g)
-			}
-			if last, _ := s.LastSequence(low); last < 30+crashMargin {
-				t.Errorf("last sequence %d", last)
-			}
-		})
-	}
-	t.Run("one slot", func(t *testing.T) {
-		dir := t.TempDir()
-		segmented(t, dir, 3)
-		for slot := range 2 {
-			rewrite(t, filepath.Join(dir, stateName), func(b []byte) []byte { b[slot*slotBytes+slotHeader] ^= 1; return b })
-			if st := loadStateOf(t, dir); st.Generation == 0 {
-				t.Errorf("damage to slot %d costs the other", slot)
-			}
-			rewrite(t, filepath.Join(dir, stateName), func(b []byte) []byte { b[slot*slotBytes+slotHeader] ^= 1; return b })
-		}
-	})
-}
-
-func loadStateOf(t *testing.T, dir string) *state {
-	t.Helper()
-	f, err := openFolder(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	return loadState(f)
-}
-
 // damage changes a file of the disk behind the spool's back.
 func (d *disk) damage(name string, change func([]byte)) {
 	d.mu.Lock()
@@ -313,6 +254,39 @@ func TestDamageWhileReading(t *testing.T) {
 			t.Errorf("%+v", st)
 		}
 		s.Close()
+	}
+}
+
+// The reader finds damage in a segment while the next entries are on their way into it:
+// they are written again, elsewhere.
+func TestDamageDuringACommit(t *testing.T) {
+	d := newDisk(t, 1)
+	s := mustOpen(t, "", small(d))
+	mustAppend(t, s, low, upTo(1, 5)...)
+	mustSync(t, s)
+	r := mustReader(t, s, low)
+	wantNext(t, r, 1, 2, 3)
+	l := s.lanes[1]
+	g, found := l.segments[0], false
+	d.mu.Lock()
+	d.fail = func(op operation, _ int) error {
+		if op == opSync && !found {
+			found = true
+			s.mu.Lock()
+			l.cut(s, g, 4)
+			s.mu.Unlock()
+		}
+		return nil
+	}
+	d.mu.Unlock()
+	mustAppend(t, s, low, upTo(6, 10)...)
+	mustSync(t, s)
+	r.Close()
+	if got := rest(t, s, low); !slices.Equal(got, []uint64{1, 2, 3, 6, 7, 8, 9, 10}) {
+		t.Errorf("%v", got)
+	}
+	if st := checkBooks(t, s); st.Lanes[1].Dropped[Corrupt] != 2 {
+		t.Errorf("%+v", st.Lanes[1])
 	}
 }
 

@@ -31,6 +31,7 @@ type disk struct {
 	after   *disk         // and what is found later
 	reads   int64
 	noAlloc bool
+	greedy  bool // somebody else takes all that a removal frees
 }
 
 type operation string
@@ -238,6 +239,9 @@ func (d *disk) Remove(name string) error {
 		return fs.ErrNotExist
 	}
 	delete(d.names, name)
+	if d.greedy {
+		d.space = d.used()
+	}
 	return nil
 }
 

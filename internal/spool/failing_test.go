@@ -102,8 +102,11 @@ func TestMemoryIsGivenUpByRank(t *testing.T) {
 				}
 			}
 		}
-		send(high, 1, 2000)
-		send(low, 1, 10000)
+		send(high, 1, 1)
+		send(low, 1, 1)
+		time.Sleep(time.Second) // the bubble's clock: both lanes have failed
+		send(high, 2, 2000)
+		send(low, 2, 10000)
 		send(high, 2001, 3000)
 		st := checkBooks(t, s)
 		if st.Lanes[0].Dropped[Unwritable] != 0 || st.Lanes[1].Dropped[Unwritable] == 0 || st.Lanes[1].Queued == 0 {
@@ -147,7 +150,7 @@ func TestHangingDiskLeavesMemoryForDetections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &hanging{disk: newDisk(t, 1), release: make(chan struct{})}
 		o := small(d)
-		o.MaxBytes = 32 << 20
+		o.MaxBytes, o.SegmentBytes = 256<<20, 64<<20
 		s := mustOpen(t, "", o)
 		d.hang.Store(true)
 		for n := uint64(1); n <= 20000; n++ {
@@ -155,9 +158,11 @@ func TestHangingDiskLeavesMemoryForDetections(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n == 2000 {
-				synctest.Wait() // the writer has taken what it may, and hangs
+				synctest.Wait() // the writer has taken this much, and hangs
 			}
 		}
+		d.release <- struct{}{}
+		synctest.Wait() // now it has taken what it may of full memory, and hangs again
 		for n := uint64(1); n <= 3000; n++ {
 			if err := s.Append(high, Entry{Sequence: n, Data: numbered(n, 1000)}); err != nil {
 				t.Fatal(err)
@@ -181,12 +186,21 @@ type hanging struct {
 	release chan struct{}
 }
 
+type hangingFile struct {
+	file
+	h *hanging
+}
+
 func (h *hanging) Create(name string) (file, error) {
 	f, err := h.disk.Create(name)
-	if h.hang.Load() {
-		<-h.release
+	return &hangingFile{f, h}, err
+}
+
+func (f *hangingFile) Sync() error {
+	if f.h.hang.Load() {
+		<-f.h.release
 	}
-	return f, err
+	return f.file.Sync()
 }
 
 func TestShortWritesAreErrors(t *testing.T) {

@@ -53,6 +53,11 @@ func TestGapsSurvivePowerCuts(t *testing.T) {
 			s = mustOpen(t, "", o)
 			mustSync(t, s)
 			synctest.Wait()
+			for _, g := range b.told {
+				if g.Reason == Corrupt {
+					t.Errorf("what was evicted is told as damage: %+v", g)
+				}
+			}
 			// Each durable entry is there, or covered by a gap that an entry tells of.
 			got := held(s, low)
 			b.mu.Lock()
@@ -70,6 +75,28 @@ func TestGapsSurvivePowerCuts(t *testing.T) {
 	}
 	if seen == 0 {
 		t.Error("nothing was evicted")
+	}
+}
+
+// While a gap is being told it is still in the saved state.
+func TestGapIsSavedWhileItIsTold(t *testing.T) {
+	d := newDisk(t, 1)
+	o := small(d)
+	o.MaxBytes = 3 * minSegmentBytes
+	saved := make(chan []Gap, 1)
+	o.OnGap = func(s *Spool, _ Gap) { // on the goroutine that saves
+		if err := s.saveState(false); err != nil {
+			t.Error(err)
+		}
+		select {
+		case saved <- loadState(d).Gaps:
+		default:
+		}
+	}
+	s := mustOpen(t, "", o)
+	fill(t, s, low, upTo(1, 4)...)
+	if g := <-saved; len(g) != 1 || g[0].Reason != Evicted {
+		t.Errorf("saved are %+v", g)
 	}
 }
 

@@ -47,7 +47,7 @@ func (l *life) open() *Spool {
 }
 
 func (l *life) fail(operation, int) error {
-	switch l.random.IntN(60) {
+	switch l.disk.random.IntN(60) { // the disk's mutex is held
 	case 0:
 		return syscall.EIO
 	case 1:
