@@ -1,8 +1,6 @@
 -- The latest revision of each alert.
 CREATE TABLE alerts (
     id             TEXT PRIMARY KEY,
-    identity       TEXT    NOT NULL, -- the same for all episodes of one anchor
-    episode        INTEGER NOT NULL,
     revision       INTEGER NOT NULL,
     first_position INTEGER NOT NULL, -- of revision 1: the order of listing
     kind           TEXT    NOT NULL,
@@ -14,8 +12,13 @@ CREATE TABLE alerts (
     body           BLOB    NOT NULL  -- alertv1.Alert
 );
 CREATE UNIQUE INDEX alerts_by_first_position ON alerts (first_position);
-CREATE INDEX alerts_by_identity ON alerts (identity, episode);
 CREATE INDEX alerts_by_stored ON alerts (stored_ns);
+
+-- The last episode of each identity. It outlives the alerts: an id is never given twice.
+CREATE TABLE alert_episodes (
+    identity TEXT PRIMARY KEY,
+    episode  INTEGER NOT NULL
+);
 
 -- Every revision, once. Positions rise by one without holes: cursors run over them.
 CREATE TABLE revisions (
