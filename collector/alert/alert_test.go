@@ -62,7 +62,10 @@ func TestEvidenceKeepsWhatMatters(t *testing.T) {
 	take(fact(2000, "", 0, "one more"), Counted)
 	take(fact(1003, "", 0, "context 3"), Known)
 	take(fact(3000, "", 0, "context 3"), Counted)
-	take(fact(10, "", 0, "context 5"), Counted) // the earlier one is shown from now on
+	take(fact(10, "", 0, "context 5"), Counted)
+	if a.Evidence[0].Text != "context 5" || len(a.Evidence) != MaxEvidence {
+		t.Errorf("not the earlier one is shown: %v", a.Evidence[0])
+	}
 	for i := range MaxEvidence - 1 {
 		take(fact(500+i, "r", high, fmt.Sprint("decisive ", i)), Shown)
 	}

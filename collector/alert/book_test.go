@@ -161,9 +161,12 @@ func TestList(t *testing.T) {
 		}
 	}
 	for name, ask := range map[string]func() error{
-		"page":   func() error { _, _, err := b.List(t.Context(), nil, MaxPage+1, ""); return err },
-		"token":  func() error { _, _, err := b.List(t.Context(), nil, 1, "x; DROP TABLE alerts"); return err },
-		"filter": func() error { _, _, err := b.List(t.Context(), &alertv1.Filter{Kinds: make([]string, 101)}, 1, ""); return err },
+		"page":  func() error { _, _, err := b.List(t.Context(), nil, MaxPage+1, ""); return err },
+		"token": func() error { _, _, err := b.List(t.Context(), nil, 1, "x; DROP TABLE alerts"); return err },
+		"filter": func() error {
+			_, _, err := b.List(t.Context(), &alertv1.Filter{Kinds: make([]string, 101)}, 1, "")
+			return err
+		},
 	} {
 		if err := ask(); !errors.Is(err, ErrQuestion) {
 			t.Errorf("%s: got %v", name, err)

@@ -35,7 +35,8 @@ const (
 // little severity. So the first and the decisive facts stay.
 //
 // A fact that says the same as one that is shown (role, rule and text) is counted, not
-// told again; shown is the earlier one. What a rule says of an event takes the place of the event alone.
+// told again; shown is the earlier one. What a rule says of an event takes the place of
+// the event alone.
 func AddEvidence(a *alertv1.Alert, fact *alertv1.Evidence) Taken {
 	fact.Text = Cut(fact.Text, MaxText)
 	for _, e := range a.Evidence {
@@ -51,7 +52,11 @@ func AddEvidence(a *alertv1.Alert, fact *alertv1.Evidence) Taken {
 	same := func(e *alertv1.Evidence) bool {
 		return e.Role == fact.Role && e.Rule == fact.Rule && e.Text == fact.Text
 	}
-	if slices.ContainsFunc(a.Evidence, same) {
+	if i := slices.IndexFunc(a.Evidence, same); i >= 0 {
+		if compareEvidence(fact, a.Evidence[i]) < 0 {
+			a.Evidence[i] = fact
+			slices.SortFunc(a.Evidence, compareEvidence)
+		}
 		a.EvidenceOmitted++
 		return Counted
 	}

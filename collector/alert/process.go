@@ -29,7 +29,7 @@ func AddProcesses(a *alertv1.Alert, more ...*sensorv1.Process) {
 	}
 	for _, p := range more {
 		if p.GetId() != "" && newer(p, known[p.Id]) {
-			known[p.Id] = shorten(p)
+			known[p.Id] = Shorten(p)
 		}
 	}
 	// By turns: the evidence's own processes, then their parents, and so on.
@@ -69,11 +69,11 @@ func newer(p, known *sensorv1.Process) bool {
 	return p.GetExecTime().AsTime().After(known.GetExecTime().AsTime())
 }
 
-// shorten is the process with no more arguments than an alert carries; the message it
+// Shorten is the process with no more arguments than an alert carries; the message it
 // was given stays as it is.
-func shorten(p *sensorv1.Process) *sensorv1.Process {
+func Shorten(p *sensorv1.Process) *sensorv1.Process {
 	total := 0
-	for i, arg := range p.Args {
+	for i, arg := range p.GetArgs() {
 		if total += len(arg); total > maxArgsBytes {
 			p = proto.CloneOf(p)
 			p.Args[i] = Cut(arg, max(len("…"), len(arg)-(total-maxArgsBytes)))
