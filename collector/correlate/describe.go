@@ -1,0 +1,144 @@
+package correlate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seawall-security/seawall/collector/alert"
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+)
+
+// Bounds of a summary.
+const (
+	maxTold     = 3   // facts of one sort
+	maxToldText = 160 // bytes of each
+)
+
+// describe writes title and summary for a person: who came in, through which door, what
+// ran, what it reached. It says nothing that is not in the alert.
+func describe(a *anchor) {
+	al := a.Alert
+	var sentences []string
+	say := func(sentence string) { sentences = append(sentences, sentence) }
+	where := location(al)
+	switch al.Kind {
+	case alert.KindWebShell:
+		al.Title, sentences = webTitle(al, where)
+	case alert.KindEscape:
+		al.Title = "Escape tried from " + where
+		if n := countRules(al); n > 1 {
+			al.Title = fmt.Sprintf("Escape tried in %d ways from %s", n, where)
+		}
+		say(told("", al, roleEscape))
+	default:
+		say(al.Evidence[0].Text + ".")
+		if n := facts(al); n > 1 {
+			say(fmt.Sprintf("Found %d times, counting all replicas of the workload.", n))
+		}
+	}
+	say(when(al))
+	if len(al.Gaps) > 0 {
+		lost := uint64(0)
+		for _, g := range al.Gaps {
+			lost += g.Count
+		}
+		say(fmt.Sprintf("Around that time %d events of this node were lost: there may be more to it.", lost))
+	}
+	al.Title = line(al.Title) // names are the agents'
+	al.Summary = oneLine(strings.Join(slices.DeleteFunc(sentences, func(s string) bool { return s == "" }), " "))
+}
+
+func webTitle(al *alertv1.Alert, where string) (title string, sentences []string) {
+	server := "a web server"
+	for _, p := range al.Processes {
+		if p.Id == al.GetAnchor().GetKey() && p.Program != "" {
+			server = p.Program
+		}
+	}
+	has := func(role string) bool { return slices.ContainsFunc(al.Evidence, hasRole(role)) }
+	switch {
+	case has(roleShell) && has(roleScript):
+		title = "Web shell in use below " + server + " in " + where
+	case has(roleShell):
+		title = "Commands run through " + server + " in " + where
+	case has(roleScript):
+		title = "Script written by " + server + " where it serves scripts from, in " + where
+	default:
+		title = "Intruder at work below " + server + " in " + where
+	}
+	sentences = []string{
+		told("Came in: ", al, roleEntry),
+		told("Left behind: ", al, roleScript),
+		told("Ran: ", al, roleShell, roleExecute),
+		told("In memory: ", al, roleMemory),
+		told("Read: ", al, roleRead),
+		told("Reached: ", al, roleConnect),
+		told("Tried to get out: ", al, roleEscape),
+		told("Also: ", al, roleOther),
+	}
+	return title, sentences
+}
+
+// told is the facts of some roles, those that a rule speaks of first; "": there are none.
+func told(head string, al *alertv1.Alert, roles ...string) string {
+	var texts []string
+	for _, ofRule := range []bool{true, false} {
+		for _, e := range al.Evidence {
+			if (e.Rule != "") == ofRule && slices.Contains(roles, e.Role) {
+				texts = append(texts, alert.Cut(e.Text, maxToldText))
+			}
+		}
+	}
+	if len(texts) == 0 {
+		return ""
+	}
+	more := ""
+	if n := len(texts) - maxTold; n > 0 {
+		texts, more = texts[:maxTold], fmt.Sprintf("; and %d more", n)
+	}
+	return head + strings.Join(texts, "; ") + more + "."
+}
+
+// location names where it happened.
+func location(al *alertv1.Alert) string {
+	c := al.GetAsset().GetContainer()
+	switch {
+	case c == nil:
+		return "host " + al.GetAsset().GetNode()
+	case c.Pod != nil:
+		return fmt.Sprintf("container %s of pod %s/%s", c.Name, c.Pod.Namespace, c.Pod.Name)
+	case c.Name != "":
+		return "container " + c.Name
+	}
+	return "container " + alert.Cut(c.Id, 16)
+}
+
+func when(al *alertv1.Alert) string {
+	const clock = "2006-01-02 15:04:05"
+	first, last := al.FirstTime.AsTime().Format(clock), al.LastTime.AsTime().Format(clock)
+	n := facts(al)
+	text := fmt.Sprintf("%d facts between %s and %s UTC", n, first, last)
+	if n == 1 {
+		text = "At " + first + " UTC"
+	}
+	if al.EvidenceOmitted > 0 {
+		text += fmt.Sprintf(", %d of them not shown", al.EvidenceOmitted)
+	}
+	if u := al.GetTimeUncertainty().AsDuration(); u >= time.Second {
+		text += fmt.Sprintf(", give or take %s", u.Round(time.Second))
+	}
+	return text + "."
+}
+
+// facts counts what belongs to the alert, shown or not.
+func facts(al *alertv1.Alert) uint64 { return uint64(len(al.Evidence)) + al.EvidenceOmitted }
+
+func countRules(al *alertv1.Alert) int {
+	rules := make(map[string]bool)
+	for _, e := range al.Evidence {
+		rules[e.Rule] = true
+	}
+	return len(rules)
+}

@@ -1,0 +1,277 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/seawall-security/seawall/collector/alert"
+)
+
+// Limits bound the machine's memory. The zero value stands for the defaults.
+type Limits struct {
+	// Anchors and Bytes bound what alerts are about: those that are open, and trees
+	// that wait with their context. The bytes are those of the messages in it; what
+	// they take in memory is about three times as much.
+	Anchors int
+	Bytes   int
+	// Marks bounds high-water marks: agents × boots × lanes × shards they send to.
+	Marks int
+	// Agents bounds clocks and recent gaps of agents.
+	Agents int
+}
+
+// DefaultLimits are for a cluster of some thousand nodes.
+var DefaultLimits = Limits{Anchors: 16384, Bytes: 128 << 20, Marks: 1 << 20, Agents: 16384}
+
+func (l Limits) orDefault() Limits {
+	return Limits{
+		Anchors: cmp.Or(l.Anchors, DefaultLimits.Anchors), Bytes: cmp.Or(l.Bytes, DefaultLimits.Bytes),
+		Marks: cmp.Or(l.Marks, DefaultLimits.Marks), Agents: cmp.Or(l.Agents, DefaultLimits.Agents),
+	}
+}
+
+const (
+	// quiet ends an episode: the next fact, by its own time, begins another one.
+	quiet = 24 * time.Hour
+	// late is how much later than that a fact of the episode may still arrive.
+	late = 6 * time.Hour
+	// contextWindow is how long before something decisive other facts are a part of
+	// it, and how long after a detection whatever the tree does is.
+	contextWindow = 10 * time.Minute
+	// contextKept is how long, by the log, a tree that nothing was decided of is remembered.
+	contextKept = 30 * time.Minute
+	// forget is when marks and agents that are not heard of are forgotten. It is longer
+	// than any spool lasts.
+	forget = 30 * 24 * time.Hour
+	// settle collects what an alert grows by, recount what only counts, into one revision.
+	// That there is an alert, and that it became worse, is told at once.
+	settle  = 2 * time.Second
+	recount = 10 * time.Minute
+	// sweepEvery is how often what is to be forgotten is looked for.
+	sweepEvery = time.Minute
+)
+
+// Past tells the last episode of an identity that was ever stored.
+type Past func(alert.Identity) (uint32, error)
+
+// Stats counts what a machine did since it was made.
+type Stats struct {
+	Messages   uint64
+	Detections uint64
+	Events     uint64
+	Gaps       uint64
+	Duplicates uint64
+	// Unreadable records are booked as gaps. Unknown ones are of kinds this version
+	// does not know, of an agent's test of itself, or without an event.
+	Unreadable uint64
+	Unknown    uint64
+	Raised     uint64
+	Revisions  uint64
+	// Evicted anchors had to go although their time was not over.
+	Evicted uint64
+}
+
+// Machine is the state machine. It is for one goroutine.
+type Machine struct {
+	limits Limits
+	place  place
+	stats  Stats
+
+	marks   recency[markKey, *mark]
+	agents  recency[string, *agentState]
+	waiting recency[string, *anchor] // nothing decided
+	raised  recency[string, *anchor]
+	family  map[processKey]string // processes of intruders: the anchor they belong to
+	bytes   int                   // of all anchors
+
+	touched map[string]*anchor // by this message
+	due     map[string]*anchor // raised, with something to tell
+	nextDue int64              // nothing is due before; 0: nothing is due
+	out     []alert.Revision
+	past    Past
+	changed map[rowName]bool
+	moved   map[markKey]bool
+}
+
+// place is where in the log the machine stands.
+type place struct {
+	Position uint64
+	Now      int64  // the log's clock, which never goes back
+	Serial   uint64 // counts touches
+	Swept    int64
+}
+
+// stamp is when something was touched: Serial orders, At is the log's clock.
+type stamp struct {
+	Serial uint64
+	At     int64
+}
+
+// processKey names a process of an agent: what one agent says never reaches into
+// what another one saw.
+type processKey struct{ agentID, process string }
+
+// NewMachine makes a machine that has seen nothing.
+func NewMachine(limits Limits) *Machine {
+	return &Machine{
+		limits: limits.orDefault(),
+		marks:  newRecency[markKey, *mark](), agents: newRecency[string, *agentState](),
+		waiting: newRecency[string, *anchor](), raised: newRecency[string, *anchor](),
+		family:  make(map[processKey]string),
+		touched: make(map[string]*anchor), due: make(map[string]*anchor), changed: make(map[rowName]bool), moved: make(map[markKey]bool),
+	}
+}
+
+// Apply takes the next message in and returns the revisions that come of it, at most one
+// of each alert. They are valid, and the machine's, until the next call. A message that
+// was taken in before changes nothing. After an error, which is one of past, the machine
+// is of no use any more.
+func (m *Machine) Apply(message Message, past Past) ([]alert.Revision, error) {
+	if message.Position <= m.place.Position {
+		return nil, nil
+	}
+	m.stats.Messages++
+	m.place.Position = message.Position
+	m.change(rowPlace, "")
+	m.past, m.out = past, nil
+	envelope, now := m.decode(message)
+	if now != nil && now.IsValid() {
+		m.place.Now = max(m.place.Now, now.AsTime().UnixNano())
+	}
+	if envelope != nil {
+		if err := m.envelope(envelope, message.Shard); err != nil {
+			return nil, err
+		}
+	}
+	m.tell()
+	m.measure()
+	m.sweep()
+	m.evict()
+	m.stats.Revisions += uint64(len(m.out))
+	return m.out, nil
+}
+
+func (m *Machine) now() time.Time { return time.Unix(0, m.place.Now) }
+
+func (m *Machine) touch(s *stamp) {
+	m.place.Serial++
+	s.Serial, s.At = m.place.Serial, m.place.Now
+}
+
+// measure books what the anchors of this message now hold.
+func (m *Machine) measure() {
+	for key, a := range m.touched {
+		size := a.measure()
+		m.bytes += size - a.size
+		a.size = size
+		m.change(rowAnchor, key)
+	}
+	clear(m.touched)
+}
+
+// tell makes revisions of what is due.
+func (m *Machine) tell() {
+	if m.nextDue == 0 || m.place.Now < m.nextDue {
+		return
+	}
+	var now []*anchor
+	m.nextDue = 0
+	for _, a := range m.due {
+		if a.Due <= m.place.Now {
+			now = append(now, a)
+		} else if m.nextDue == 0 || a.Due < m.nextDue {
+			m.nextDue = a.Due
+		}
+	}
+	slices.SortFunc(now, func(x, y *anchor) int { return cmp.Or(cmp.Compare(x.Due, y.Due), cmp.Compare(x.Key, y.Key)) })
+	for _, a := range now {
+		m.revise(a)
+	}
+}
+
+// later has the anchor told at a time, unless it is to be told before.
+func (m *Machine) later(a *anchor, at time.Duration) {
+	due := m.place.Now
+	if at > 0 {
+		due = max(due, a.Told+int64(at))
+	}
+	if a.Due == 0 || due < a.Due {
+		a.Due = due
+		m.due[a.Key] = a
+		if m.nextDue == 0 || due < m.nextDue {
+			m.nextDue = due
+		}
+	}
+	m.touched[a.Key] = a
+}
+
+// sweep forgets what is over.
+func (m *Machine) sweep() {
+	if m.place.Now-m.place.Swept < int64(sweepEvery) {
+		return
+	}
+	m.place.Swept = m.place.Now
+	before := func(age time.Duration) int64 { return m.place.Now - int64(age) }
+	for _, a := range m.waiting.all() {
+		if a.At >= before(contextKept) {
+			break
+		}
+		m.close(a)
+	}
+	for _, a := range m.raised.all() {
+		if a.At >= before(quiet+late) {
+			break
+		}
+		m.close(a)
+	}
+	for key, known := range m.marks.all() {
+		if known.At >= before(forget) {
+			break
+		}
+		m.marks.remove(key)
+		m.moved[key] = true
+	}
+	for id, agent := range m.agents.all() {
+		if agent.At >= before(forget) {
+			break
+		}
+		m.agents.remove(id)
+		m.change(rowAgent, id)
+	}
+}
+
+// evict keeps the bounds. Trees of which nothing is decided go first, then the alert
+// that has not grown for longest: it is told as it stands, and what comes for it later
+// is a new episode.
+func (m *Machine) evict() {
+	for m.bytes > m.limits.Bytes || m.waiting.len()+m.raised.len() > m.limits.Anchors {
+		victim := first(m.waiting)
+		if victim == nil {
+			victim = first(m.raised)
+		}
+		m.stats.Evicted++
+		m.close(victim)
+	}
+	for key := range m.marks.all() {
+		if m.marks.len() <= m.limits.Marks {
+			break
+		}
+		m.marks.remove(key)
+		m.moved[key] = true
+	}
+	for id := range m.agents.all() {
+		if m.agents.len() <= m.limits.Agents {
+			break
+		}
+		m.agents.remove(id)
+		m.change(rowAgent, id)
+	}
+}
+
+func first(r recency[string, *anchor]) *anchor {
+	for _, a := range r.all() {
+		return a
+	}
+	return nil
+}
