@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -17,7 +16,7 @@ import (
 func describeDetection(d *sensorv1.Detection) string {
 	severity := strings.TrimPrefix(d.GetSeverity().String(), "SEVERITY_")
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %-8s %s: %s", clock(d.GetEvent().GetTime()), severity, d.GetRule(), printable(d.GetSummary()))
+	fmt.Fprintf(&b, "%s %-8s %s: %s", clock(d.GetEvent().GetTime()), severity, d.GetRule(), event.Printable(d.GetSummary()))
 	if place := where(d.GetEvent().GetContainer()); place != "" {
 		fmt.Fprintf(&b, "\n         in %s", place)
 	}
@@ -45,19 +44,19 @@ func detailOf(e *sensorv1.Event) string {
 	case *sensorv1.Event_Fork:
 		return fmt.Sprintf("pid %d", p.Fork.GetChild().GetPid())
 	case *sensorv1.Event_Exec:
-		return printable(strings.Join(e.GetProcess().GetArgs(), " "))
+		return event.Printable(strings.Join(e.GetProcess().GetArgs(), " "))
 	case *sensorv1.Event_Exit:
 		return fmt.Sprintf("code %d signal %d", p.Exit.GetCode(), p.Exit.GetSignal())
 	case *sensorv1.Event_Namespace:
 		return strings.Join(p.Namespace.GetChanged(), ",")
 	case *sensorv1.Event_Open:
-		return printable(p.Open.GetFile().GetPath())
+		return event.Printable(p.Open.GetFile().GetPath())
 	case *sensorv1.Event_Rename:
-		return printable(p.Rename.GetFile().GetPath() + " → " + p.Rename.GetNewPath())
+		return event.Printable(p.Rename.GetFile().GetPath() + " → " + p.Rename.GetNewPath())
 	case *sensorv1.Event_Unlink:
-		return printable(p.Unlink.GetFile().GetPath())
+		return event.Printable(p.Unlink.GetFile().GetPath())
 	case *sensorv1.Event_Chmod:
-		return fmt.Sprintf("%#o %s", p.Chmod.GetMode(), printable(p.Chmod.GetFile().GetPath()))
+		return fmt.Sprintf("%#o %s", p.Chmod.GetMode(), event.Printable(p.Chmod.GetFile().GetPath()))
 	case *sensorv1.Event_Connect:
 		return address(p.Connect.GetRemote(), p.Connect.GetPath())
 	case *sensorv1.Event_Accept:
@@ -65,9 +64,9 @@ func detailOf(e *sensorv1.Event) string {
 	case *sensorv1.Event_Protect:
 		return p.Protect.GetRegion() + " " + protection(p.Protect.GetBefore()) + " → " + protection(p.Protect.GetAfter())
 	case *sensorv1.Event_CgroupCreate:
-		return printable(p.CgroupCreate.GetPath())
+		return event.Printable(p.CgroupCreate.GetPath())
 	case *sensorv1.Event_CgroupRemove:
-		return printable(p.CgroupRemove.GetPath())
+		return event.Printable(p.CgroupRemove.GetPath())
 	}
 	return ""
 }
@@ -87,7 +86,7 @@ func program(p *sensorv1.Process) string {
 	if name == "" {
 		name = p.GetComm()
 	}
-	return fmt.Sprintf("%s(%d)", printable(name), p.GetPid())
+	return fmt.Sprintf("%s(%d)", event.Printable(name), p.GetPid())
 }
 
 func where(c *sensorv1.Container) string {
@@ -106,12 +105,12 @@ func where(c *sensorv1.Container) string {
 	if c.GetImage() != "" {
 		parts = append(parts, "image "+c.GetImage())
 	}
-	return printable(strings.Join(parts, ", "))
+	return event.Printable(strings.Join(parts, ", "))
 }
 
 func address(a *sensorv1.Address, path string) string {
 	if a.GetIp() == "" {
-		return printable(path)
+		return event.Printable(path)
 	}
 	if strings.Contains(a.GetIp(), ":") {
 		return fmt.Sprintf("[%s]:%d", a.GetIp(), a.GetPort())
@@ -131,29 +130,3 @@ func protection(p *sensorv1.Protection) string {
 
 // clock is the wall time of day: who watches a terminal knows the date.
 func clock(t *timestamppb.Timestamp) string { return t.AsTime().Local().Format("15:04:05") }
-
-// printable keeps text of the watched from steering the terminal it is shown on, from
-// reordering what stands around it and from hiding: what is not for the eye is escaped.
-func printable(s string) string {
-	if utf8.ValidString(s) && strings.IndexFunc(s, event.Hidden) < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s)+16)
-	for len(s) > 0 {
-		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			b = fmt.Appendf(b, `\x%02x`, s[0])
-		case !event.Hidden(r):
-			b = append(b, s[:size]...)
-		case r < utf8.RuneSelf:
-			b = fmt.Appendf(b, `\x%02x`, r)
-		case r > 0xffff:
-			b = fmt.Appendf(b, `\U%08x`, r)
-		default:
-			b = fmt.Appendf(b, `\u%04x`, r)
-		}
-		s = s[size:]
-	}
-	return string(b)
-}

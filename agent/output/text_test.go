@@ -5,6 +5,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seawall-security/seawall/internal/event"
 )
 
 func TestPrintable(t *testing.T) {
@@ -20,7 +22,7 @@ func TestPrintable(t *testing.T) {
 		"\xff":                         `\xff`,
 		"\ufffd":                       "\ufffd",
 	} {
-		if got := printable(text); got != want {
+		if got := event.Printable(text); got != want {
 			t.Errorf("%q is shown as %s, not as %s", text, got, want)
 		}
 	}
@@ -30,7 +32,7 @@ func FuzzPrintable(f *testing.F) {
 	f.Add("sh\u202e\u2066\u2028\u200b\ufeff\x1b[0m\n\xff\U000e0001")
 	f.Add("Größe 文件")
 	f.Fuzz(func(t *testing.T, text string) {
-		shown := printable(text)
+		shown := event.Printable(text)
 		if !utf8.ValidString(shown) {
 			t.Fatalf("%q is no text", shown)
 		}

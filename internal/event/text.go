@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -39,4 +40,30 @@ func Hidden(r rune) bool {
 	// Graphic leaves out controls, formats (the bidirectional ones among them), line and
 	// paragraph separators, and what is not assigned.
 	return !unicode.IsGraphic(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// Printable keeps text of the watched from steering the terminal it is shown on, from
+// reordering what stands around it and from hiding: what is not for the eye is escaped.
+func Printable(s string) string {
+	if utf8.ValidString(s) && strings.IndexFunc(s, Hidden) < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s)+16)
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			b = fmt.Appendf(b, `\x%02x`, s[0])
+		case !Hidden(r):
+			b = append(b, s[:size]...)
+		case r < utf8.RuneSelf:
+			b = fmt.Appendf(b, `\x%02x`, r)
+		case r > 0xffff:
+			b = fmt.Appendf(b, `\U%08x`, r)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+		s = s[size:]
+	}
+	return string(b)
 }
