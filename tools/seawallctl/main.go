@@ -1,5 +1,8 @@
 // Command seawallctl is Seawall's command line for operators and rule authors.
 //
+//	seawallctl alerts list            list alerts, newest first
+//	seawallctl alerts show ID         show one alert whole
+//	seawallctl alerts watch           show alerts as they come
 //	seawallctl rules lint [PATH...]   check rule files and show what each rule costs
 //	seawallctl rules list [PATH...]   list rules
 //	seawallctl rules test [PATH...]   play the recordings of rules
@@ -10,10 +13,15 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/seawall-security/seawall/internal/obs"
@@ -26,37 +34,56 @@ const (
 	statusUsage
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
 
 // command is one of seawallctl's commands.
 type command struct {
 	words   string // as typed: "rules lint"
 	args    string
 	summary string
-	run     func(args []string, out io.Writer, now time.Time) error
+	// flags says that it has some, and takes them itself.
+	flags bool
+	run   func(ctx context.Context, args []string, out io.Writer) error
 }
 
 func commands() []command {
 	return []command{
-		{"rules lint", "[PATH...]", "check rule files and show what each rule costs; without PATH the built-in ones", lintRules},
-		{"rules list", "[PATH...]", "list the built-in rules and those of PATH", listRules},
-		{"rules test", "[PATH...]", "play the recordings of the rules of PATH; without PATH those of the built-in ones", testRules},
-		{"version", "", "show the version", showVersion},
+		{"alerts list", "", "list alerts, newest first", true, listAlerts},
+		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
+		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
+		{"rules lint", "[PATH...]", "check rule files and show what each rule costs; without PATH the built-in ones", false, offline(lintRules)},
+		{"rules list", "[PATH...]", "list the built-in rules and those of PATH", false, offline(listRules)},
+		{"rules test", "[PATH...]", "play the recordings of the rules of PATH; without PATH those of the built-in ones", false, offline(testRules)},
+		{"version", "", "show the version", false, offline(showVersion)},
 	}
 }
 
-func run(args []string, out, errs io.Writer) int {
+// offline is a command that works with files alone and is quickly done.
+func offline(do func(args []string, out io.Writer, now time.Time) error) func(context.Context, []string, io.Writer) error {
+	return func(_ context.Context, args []string, out io.Writer) error { return do(args, out, time.Now()) }
+}
+
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	for _, c := range commands() {
 		words := strings.Fields(c.words)
 		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != c.words {
 			continue
 		}
 		rest := args[len(words):]
-		if len(rest) > 0 && (c.args == "" || strings.HasPrefix(rest[0], "-")) {
+		if !c.flags && len(rest) > 0 && (c.args == "" || strings.HasPrefix(rest[0], "-")) {
 			fmt.Fprintf(errs, "seawallctl %s: unexpected argument %q\n", c.words, rest[0])
 			return usage(errs, statusUsage)
 		}
-		if err := c.run(rest, out, time.Now()); err != nil {
+		err := c.run(ctx, rest, out)
+		if errors.Is(err, flag.ErrHelp) {
+			return statusOK
+		}
+		if err != nil {
 			fmt.Fprintf(errs, "seawallctl %s: %v\n", c.words, err)
 			return statusFailed
 		}

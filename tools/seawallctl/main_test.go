@@ -100,7 +100,7 @@ func TestRun(t *testing.T) {
 		t.Run(test.args, func(t *testing.T) {
 			in := func(text string) string { return strings.ReplaceAll(text, "DIR", folder) }
 			var out, errs bytes.Buffer
-			if status := run(strings.Fields(in(test.args)), &out, &errs); status != test.status {
+			if status := run(t.Context(), strings.Fields(in(test.args)), &out, &errs); status != test.status {
 				t.Errorf("status %d, want %d", status, test.status)
 			}
 			for _, part := range test.out {
