@@ -77,7 +77,7 @@ test-go: ## every test of this host's kernel, as root; one package at a time: th
 
 .PHONY: test-race
 test-race: ## tests of the packages that run goroutines, under the race detector
-	go test -race -p 1 -count=1 -timeout 30m $(EXEC) ./agent/... ./internal/...
+	go test -race -p 1 -count=1 -timeout 30m $(EXEC) ./agent/... ./collector/... ./internal/...
 
 # First the whole agent, then the tests of the kernel's side as one static binary. One
 # kernel runs with full preemption: there programs are switched away from in their middle.
