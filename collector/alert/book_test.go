@@ -250,43 +250,97 @@ func TestAfter(t *testing.T) {
 	}
 }
 
-func TestSubscriptions(t *testing.T) {
+func TestCursors(t *testing.T) {
 	b := newBook(t)
 	b.mustPut(t, revision("p", 1, 1, nil), revision("p", 1, 2, nil), revision("p", 1, 3, nil))
-	subscribe := func(client, name string, fromNow bool, want uint64) {
+	want := func(owner, name string, position uint64, known bool) {
 		t.Helper()
-		if got, err := b.Subscribe(t.Context(), client, name, fromNow); err != nil || got != want {
-			t.Errorf("%s of %s begins at %d, %v; want %d", name, client, got, err, want)
+		if got, there, err := b.Cursor(t.Context(), owner, name); err != nil || got != position || there != known {
+			t.Errorf("cursor %s of %s: %d, %v, %v; want %d, %v", name, owner, got, there, err, position, known)
 		}
 	}
-	acknowledge := func(name string, position uint64) {
+	move := func(owner, name string, position uint64) {
 		t.Helper()
-		if err := b.Acknowledge(t.Context(), "siem", name, position); err != nil {
+		if err := b.MoveCursor(t.Context(), owner, name, position); err != nil {
 			t.Error(err)
 		}
 	}
-	subscribe("siem", "old", false, 0)
-	subscribe("siem", "new", true, 3)
-	acknowledge("old", 2)
-	acknowledge("old", 1) // never back
-	subscribe("siem", "old", true, 2)
-	subscribe("other", "old", false, 0)
-	for name, ask := range map[string]func() error{
-		"nameless":   func() error { _, err := b.Subscribe(t.Context(), "siem", "", false); return err },
-		"long":       func() error { _, err := b.Subscribe(t.Context(), "siem", strings.Repeat("n", 129), false); return err },
-		"unknown":    func() error { return b.Acknowledge(t.Context(), "siem", "x", 1) },
-		"beyond":     func() error { return b.Acknowledge(t.Context(), "siem", "old", 4) },
-		"far beyond": func() error { return b.Acknowledge(t.Context(), "siem", "old", 1<<63+1) },
-		"too many": func() (err error) {
-			for i := 0; i < 65 && err == nil; i++ {
-				_, err = b.Subscribe(t.Context(), "many", fmt.Sprint(i), false)
-			}
-			return err
-		},
-	} {
-		if err := ask(); !errors.Is(err, ErrQuestion) {
-			t.Errorf("%s: got %v", name, err)
+	want("siem", "a", 0, false)
+	move("siem", "a", 0) // known from now on, and at the beginning
+	want("siem", "a", 0, true)
+	move("siem", "a", 2)
+	move("siem", "a", 1) // never back
+	want("siem", "a", 2, true)
+	move("siem", "b", 3)
+	want("other", "a", 0, false) // they belong to their owner
+	for _, beyond := range []uint64{4, 1<<63 + 1} {
+		if err := b.MoveCursor(t.Context(), "siem", "a", beyond); !errors.Is(err, ErrQuestion) {
+			t.Errorf("moved to %d: %v", beyond, err)
 		}
+	}
+	want("siem", "a", 2, true)
+	for owner, count := range map[string]int{"siem": 2, "other": 0} {
+		if got, err := b.Cursors(t.Context(), owner); err != nil || got != count {
+			t.Errorf("%s has %d cursors, %v; want %d", owner, got, err, count)
+		}
+	}
+}
+
+func TestRevisionsAndAlert(t *testing.T) {
+	b := newBook(t)
+	b.mustPut(t, revision("p", 1, 1, nil), revision("p", 1, 2, nil), revision("p", 1, 3, nil))
+	var seen []uint64
+	visit := func(position uint64, a *alertv1.Alert) error {
+		if seen = append(seen, position); uint64(a.Revision) != position {
+			t.Errorf("revision %d has position %d", a.Revision, position)
+		}
+		return nil
+	}
+	for _, want := range []uint64{2, 3, 3} {
+		var after uint64
+		if len(seen) > 0 {
+			after = seen[len(seen)-1]
+		}
+		if through, missed, err := b.Revisions(t.Context(), after, nil, 2, visit); err != nil || through != want || missed != 0 {
+			t.Fatalf("behind %d: through %d, %d missed, %v; want %d", after, through, missed, err, want)
+		}
+	}
+	if diff := cmp.Diff([]uint64{1, 2, 3}, seen); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	enough := errors.New("enough")
+	if _, _, err := b.Revisions(t.Context(), 0, nil, 2, func(uint64, *alertv1.Alert) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("got %v", err)
+	}
+	if a, err := b.Alert(t.Context(), revision("p", 1, 1, nil).Alert.Id); err != nil || a.GetRevision() != 3 {
+		t.Errorf("alert %v, %v", a, err)
+	}
+	if a, err := b.Alert(t.Context(), strings.Repeat("0", 32)); err != nil || a != nil {
+		t.Errorf("alert of nobody: %v, %v", a, err)
+	}
+}
+
+func TestWait(t *testing.T) {
+	b := newBook(t)
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	if err := b.Wait(ended, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("nothing is there, but: %v", err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- b.Wait(t.Context(), 1) }()
+	b.mustPut(t, revision("p", 1, 1, nil))
+	if err := b.Wait(t.Context(), 0); err != nil {
+		t.Error(err)
+	}
+	select {
+	case err := <-waited:
+		t.Fatalf("waited for the second, came back with the first: %v", err)
+	default:
+	}
+	b.mustPut(t, revision("p", 1, 2, nil))
+	if err := <-waited; err != nil {
+		t.Error(err)
 	}
 }
 
