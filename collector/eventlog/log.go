@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sort"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -149,6 +150,35 @@ func (l *Log) State(ctx context.Context) (State, error) {
 		First: info.State.FirstSeq, Last: info.State.LastSeq, FirstTime: info.State.FirstTime,
 		Bytes: info.State.Bytes, MaxBytes: info.Config.MaxBytes,
 	}, nil
+}
+
+// Before is the last position that was stored before a time; one less than the first
+// that is held: none was. Where the clock was set back it is near that.
+func (l *Log) Before(ctx context.Context, t time.Time) (uint64, error) {
+	state, err := l.State(ctx)
+	if err != nil {
+		return 0, err
+	}
+	held := int(state.Last + 1 - state.First)
+	if state.Last == 0 || held <= 0 {
+		return state.Last, nil
+	}
+	var failed error
+	older := sort.Search(held, func(i int) bool {
+		if failed != nil {
+			return true
+		}
+		m, err := l.stream.GetMsg(ctx, state.First+uint64(i))
+		if err != nil {
+			failed = err
+			return true
+		}
+		return !m.Time.Before(t)
+	})
+	if failed != nil {
+		return 0, fmt.Errorf("search event log: %w", failed)
+	}
+	return state.First - 1 + uint64(older), nil
 }
 
 // Close ends the log; what was appended is on disk already.

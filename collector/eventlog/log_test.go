@@ -178,6 +178,41 @@ func TestFullLogHoldsBackUntilItIsTrimmed(t *testing.T) {
 	}
 }
 
+func TestBeforeATime(t *testing.T) {
+	l := open(t, t.TempDir(), 0)
+	before := func(at time.Time, want uint64) {
+		t.Helper()
+		if got, err := l.Before(t.Context(), at); err != nil || got != want {
+			t.Errorf("before %v: %d, %v; want %d", at, got, err, want)
+		}
+	}
+	before(time.Now(), 0)
+	for i := range 7 {
+		send(t, l, fmt.Sprint("m", i))
+	}
+	var stored []time.Time
+	if err := l.Read(t.Context(), 0, func(m Message) error {
+		if stored = append(stored, m.Stored); len(stored) == 7 {
+			return errEnough
+		}
+		return nil
+	}); !errors.Is(err, errEnough) {
+		t.Fatal(err)
+	}
+	before(stored[0], 0)
+	before(stored[3], 3)
+	before(stored[6].Add(time.Nanosecond), 7)
+	if err := l.Trim(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	before(stored[0], 4)
+	before(stored[5], 5)
+	if err := l.Trim(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	before(time.Now(), 7)
+}
+
 func TestMessageAboveTheLimit(t *testing.T) {
 	l := open(t, t.TempDir(), 0)
 	if _, err := l.Append(t.Context(), Subject{}, make([]byte, MaxMessageBytes+1)); err == nil || !strings.Contains(err.Error(), "more than 1048576") {
