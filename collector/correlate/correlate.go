@@ -51,6 +51,10 @@ func (c *Correlator) Position(ctx context.Context) (uint64, error) {
 // Stats counts since the start.
 func (c *Correlator) Stats() Stats { return c.stats }
 
+// Waits reports whether an alert will be told once the log's clock has gone on: it is to
+// tick then, though nothing else is written.
+func (c *Correlator) Waits() bool { return c.machine != nil && c.machine.nextDue != 0 }
+
 // Apply takes messages in, in the order of the log, in one transaction. Those that were
 // taken in before are passed over. How many messages share a transaction changes
 // nothing but speed. After an error nothing of them was taken in.

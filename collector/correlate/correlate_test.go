@@ -109,6 +109,42 @@ func agree(t *testing.T, s *store.Store, book *alert.Book, messages []Message) {
 	same(t, newest, listed, nil, nil)
 }
 
+// What is not told yet waits for the log's clock, also over a restart, until it is told.
+func TestWaitsForTheClock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	s, _, c := openStore(t, path)
+	if c.Waits() {
+		t.Error("nothing was read, but it waits")
+	}
+	l := newLog()
+	l.follow(t, records(t, "sensitive-file-read-positive-cat", "sensitive-file-read-positive-refused"))
+	if err := c.Apply(t.Context(), l.messages...); err != nil {
+		t.Fatal(err)
+	}
+	if !c.Waits() {
+		t.Error("a second fact is to be told, but nothing waits")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, book, c := openStore(t, path)
+	if !c.Waits() {
+		t.Error("what waited is forgotten")
+	}
+	l.tick(t, settle)
+	l.tick(t, recount)
+	if err := c.Apply(t.Context(), l.messages...); err != nil {
+		t.Fatal(err)
+	}
+	if c.Waits() {
+		t.Error("all is told, but it waits")
+	}
+	agree(t, s, book, l.messages)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestStoreAgreesWithTheMachine: by any number of messages in a transaction, over
 // restarts, over transactions that fail, and with messages that come again.
 func TestStoreAgreesWithTheMachine(t *testing.T) {
