@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -64,6 +65,11 @@ func locate(text []byte) Lines {
 	}
 	var walk func(prefix string, node *yaml.Node)
 	walk = func(prefix string, node *yaml.Node) {
+		for i := 0; node.Kind == yaml.SequenceNode && i < len(node.Content); i++ { // sinks[0].name
+			name := fmt.Sprintf("%s[%d]", strings.TrimSuffix(prefix, "."), i)
+			found[name] = node.Content[i].Line
+			walk(name+".", node.Content[i])
+		}
 		if node.Kind != yaml.MappingNode {
 			return
 		}
