@@ -50,17 +50,26 @@ type Server struct {
 
 var hostName = regexp.MustCompile(`^(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
 
+// CheckName says what is wrong with a name for a server's certificate.
+func CheckName(name string) error {
+	if net.ParseIP(name) == nil && (len(name) > 253 || !hostName.MatchString(name)) {
+		return fmt.Errorf("%.80q is neither a host name nor an address", name)
+	}
+	return nil
+}
+
 // NewServer makes a certificate for a collector under names: host names and
 // addresses by which clients that are not ours may know it.
 func NewServer(authority *Authority, names []string, wait Wait, log *zap.Logger) (*Server, error) {
 	s := &Server{authority: authority, wait: wait, log: log.Named("enrol")}
 	for _, name := range names {
+		if err := CheckName(name); err != nil {
+			return nil, fmt.Errorf("make server certificate: %w", err)
+		}
 		if address := net.ParseIP(name); address != nil {
 			s.addresses = append(s.addresses, address)
-		} else if len(name) <= 253 && hostName.MatchString(name) {
-			s.hosts = append(s.hosts, name)
 		} else {
-			return nil, fmt.Errorf("make server certificate: %.80q is neither a host name nor an address", name)
+			s.hosts = append(s.hosts, name)
 		}
 	}
 	return s, s.renew()

@@ -1,0 +1,75 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestValidate(t *testing.T) {
+	withSink := func(change func(*Sink)) func(*Config) {
+		return func(c *Config) {
+			s := Sink{Name: "a", Kind: File, Form: OCSF, Path: "/x"}
+			change(&s)
+			c.Sinks = []Sink{s}
+		}
+	}
+	syslog := func(s *Sink) { s.Kind, s.Path, s.Transport, s.Address = Syslog, "", "udp", "siem:514" }
+	webhook := func(s *Sink) { s.Kind, s.Path, s.URL = Webhook, "", "https://siem.example/x" }
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		field  string // "": valid
+	}{
+		{"defaults", func(*Config) {}, ""},
+		{"no cluster", func(c *Config) { c.Cluster = "" }, "cluster"},
+		{"cluster of two words", func(c *Config) { c.Cluster = "a b" }, "cluster"},
+		{"relative folder", func(c *Config) { c.DataDir = "data" }, "data_dir"},
+		{"all addresses, named", func(c *Config) { c.Listen = "[::]:9443" }, ""},
+		{"all addresses by omission", func(c *Config) { c.Listen = ":9443" }, "listen"},
+		{"port out of range", func(c *Config) { c.Listen = "127.0.0.1:65536" }, "listen"},
+		{"name of two words", func(c *Config) { c.Names = []string{"a.example", "a b"} }, "names"},
+		{"no server", func(c *Config) { c.Admin.Address = "" }, ""},
+		{"profiles for everybody", func(c *Config) { c.Admin.Profiling, c.Admin.Address = true, "0.0.0.0:1" }, "admin.profiling"},
+		{"loud", func(c *Config) { c.Log.Level = "loud" }, "log.level"},
+		{"small log", func(c *Config) { c.EventLog.MaxBytes, c.EventLog.KeepBytes = 1, 0 }, "event_log.max_bytes"},
+		{"nothing kept", func(c *Config) { c.EventLog.Keep, c.EventLog.KeepBytes = 0, 0 }, ""},
+		{"kept for ever", func(c *Config) { c.EventLog.Keep = 10 * maxKeep }, "event_log.keep"},
+		{"kept in the past", func(c *Config) { c.EventLog.Keep = -time.Second }, "event_log.keep"},
+		{"no room for what comes", func(c *Config) { c.EventLog.KeepBytes = c.EventLog.MaxBytes }, "event_log.keep_bytes"},
+		{"no bound", func(c *Config) { c.Retention.Alerts = Bound{} }, ""},
+		{"negative days", func(c *Config) { c.Retention.Alerts.Days = -1 }, "retention.alerts.days"},
+		{"negative bytes", func(c *Config) { c.Retention.Revisions.Bytes = -1 }, "retention.revisions.bytes"},
+
+		{"file", withSink(func(*Sink) {}), ""},
+		{"syslog", withSink(syslog), ""},
+		{"webhook", withSink(webhook), ""},
+		{"nameless", withSink(func(s *Sink) { s.Name = "" }), "sinks[0].name"},
+		{"of no kind", withSink(func(s *Sink) { s.Kind, s.Path = "", "" }), "sinks[0].kind"},
+		{"of no form", withSink(func(s *Sink) { s.Form = "xml" }), "sinks[0].form"},
+		{"text to a webhook", withSink(func(s *Sink) { webhook(s); s.Form = Text }), "sinks[0].form"},
+		{"no severity", withSink(func(s *Sink) { s.MinimumSeverity = "urgent" }), "sinks[0].minimum_severity"},
+		{"relative file", withSink(func(s *Sink) { s.Path = "x" }), "sinks[0].path"},
+		{"file with an address", withSink(func(s *Sink) { s.Address = "siem:514" }), "sinks[0].address"},
+		{"syslog over pigeons", withSink(func(s *Sink) { syslog(s); s.Transport = "pigeon" }), "sinks[0].transport"},
+		{"syslog without port", withSink(func(s *Sink) { syslog(s); s.Address = "siem" }), "sinks[0].address"},
+		{"webhook by mail", withSink(func(s *Sink) { webhook(s); s.URL = "mailto:soc@example" }), "sinks[0].url"},
+		{"webhook with relative secret", withSink(func(s *Sink) { webhook(s); s.SecretFile = "secret" }), "sinks[0].secret_file"},
+		{"two of a name", func(c *Config) {
+			c.Sinks = []Sink{{Name: "a", Kind: File, Form: OCSF, Path: "/x"}, {Name: "a", Kind: File, Form: JSON, Path: "/y"}}
+		}, "sinks[1].name"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			err := told(test.change).Validate()
+			if test.field == "" {
+				if err != nil {
+					t.Errorf("refused: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), test.field+": ") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want one problem of %s", err, test.field)
+			}
+		})
+	}
+}
