@@ -49,8 +49,9 @@ generate: ## renew protobuf bindings, BPF objects and generated pages (needs set
 	go generate ./...
 
 .PHONY: build
-build: go-present ## build build/seawall-agent and build/seawallctl; needs nothing but Go
+build: go-present ## build seawall-agent, seawall-collector and seawallctl into build/; needs nothing but Go
 	$(BUILD) -o build/seawall-agent ./agent
+	$(BUILD) -o build/seawall-collector ./collector
 	$(BUILD) -o build/seawallctl ./tools/seawallctl
 
 .PHONY: run

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/seawall-security/seawall/collector/agents"
+	"github.com/seawall-security/seawall/collector/alert"
+	"github.com/seawall-security/seawall/collector/config"
+	"github.com/seawall-security/seawall/collector/correlate"
+	"github.com/seawall-security/seawall/collector/enrol"
+	"github.com/seawall-security/seawall/collector/eventlog"
+	"github.com/seawall-security/seawall/collector/ingest"
+	"github.com/seawall-security/seawall/collector/siem"
+	"github.com/seawall-security/seawall/collector/store"
+	"github.com/seawall-security/seawall/internal/obs"
+	"github.com/seawall-security/seawall/internal/tlsconf"
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+// run collects until ctx ends. What it starts it ends in reverse order: first nothing
+// more is taken and streams end, then correlation finishes its transaction, sinks their
+// attempt, and log and store are closed.
+func run(ctx context.Context, c config.Config) (err error) {
+	log, err := obs.NewLogger(os.Stderr, c.Log.Level)
+	if err != nil {
+		return err
+	}
+	release, err := hold(c.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	authority, made, err := enrol.OpenAuthority(c.DataDir, c.Cluster, time.Now)
+	if err != nil {
+		return err
+	}
+	if made {
+		log.Info("made the cluster's CA: back the data folder up", zap.String("cluster", c.Cluster), zap.String(obs.FieldPath, c.DataDir))
+	}
+	state, err := store.Open(ctx, storePath(c))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, state.Close()) }()
+	events, err := eventlog.Open(ctx, eventlog.Options{Dir: eventLogPath(c), MaxBytes: c.EventLog.MaxBytes, Log: log.Named("eventlog")})
+	if err != nil {
+		return err
+	}
+	defer events.Close()
+	return collect(ctx, c, &parts{log: log, authority: authority, store: state, events: events})
+}
+
+// parts are what is open while the collector runs.
+type parts struct {
+	log       *zap.Logger
+	authority *enrol.Authority
+	store     *store.Store
+	events    *eventlog.Log
+}
+
+// collect wires the parts and runs them.
+func collect(ctx context.Context, c config.Config, p *parts) error {
+	registry, ready := obs.NewRegistry("seawall_collector", true), &obs.Ready{}
+	book := alert.NewBook(p.store)
+	correlator, err := correlate.Open(ctx, p.store, book, correlate.DefaultLimits)
+	if err != nil {
+		return err
+	}
+	following, err := newFollower(ctx, p.events, correlator, ready.Add("correlation"), p.log)
+	if err != nil {
+		return err
+	}
+	deliveries, err := newDeliveries(c, book, p.log, registry)
+	if err != nil {
+		return err
+	}
+	own, err := enrol.NewServer(p.authority, c.Names, enrol.Sleep, p.log)
+	if err != nil {
+		return err
+	}
+	clock := &ticker{log: p.events, cluster: c.Cluster, waits: &following.waits, logger: p.log.Named("ticker")}
+	known := agents.New(p.store, p.log)
+	keep := &retainer{store: p.store, log: p.events, keep: c.EventLog, rows: c.Retention,
+		correlated: following.position.Load, now: time.Now, logger: p.log.Named("retain")}
+	if err := keep.trim(ctx); err != nil {
+		return err
+	}
+	registry.MustRegister(&pipeline{following: following, keep: keep})
+
+	group, ctx := errgroup.WithContext(ctx)
+	server := newDoor(time.Now, p.log, registry).server(own.Source(), c.Cluster)
+	rows := enrol.NewRows(p.store)
+	enrolment, err := enrol.NewService(enrol.Options{Authority: p.authority, Tokens: enrol.NewTokens(rows, p.authority), Agents: rows,
+		Limits: enrol.DefaultLimits, Metrics: registry, Log: p.log})
+	if err != nil {
+		return err
+	}
+	sensorv1.RegisterEnrolmentServer(server, enrolment)
+	sensor := ingest.New(ctx, ingest.Options{Log: clock, Agents: known, Identify: identify(rows), Now: time.Now, Logger: p.log.Named("ingest")})
+	registry.MustRegister(sensor)
+	sensorv1.RegisterSensorServer(server, sensor)
+	alerts := siem.New(siem.Options{Store: book, Client: reader, Log: p.log.Named("siem"), Metrics: registry})
+	alertv1.RegisterAlertStreamServer(server, alerts)
+	collectorv1.RegisterManagementServer(server, agents.NewService(known))
+
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for agents and clients: %w", err)
+	}
+	var admin *obs.Admin
+	if c.Admin.Address != "" {
+		if admin, err = obs.ListenAdmin(ctx, c.Admin.Address, obs.AdminOptions{
+			Metrics: registry, Ready: ready, Profiling: c.Admin.Profiling, Log: p.log}); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
+
+	// What is behind the server goes on until the last call has ended.
+	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		defer stop()
+		return serve(ctx, server, listener, alerts.Close)
+	})
+	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run}
+	for _, d := range deliveries {
+		background = append(background, d.Run)
+	}
+	if admin != nil {
+		background = append(background, admin.Serve)
+	}
+	for _, part := range background {
+		group.Go(func() error { return part(behind) })
+	}
+	// One line that scripts may wait for.
+	fmt.Fprintf(os.Stderr, "ready: cluster %s listens on %s\n", c.Cluster, listener.Addr())
+	return group.Wait()
+}
+
+// reader is the client of a call, for its cursors.
+func reader(ctx context.Context) (siem.Client, error) {
+	peer, err := tlsconf.PeerOf(ctx, tlsconf.Client)
+	if err != nil {
+		return siem.Client{}, err
+	}
+	return siem.Client{Name: peer.Name, Until: peer.Certificate.NotAfter}, nil
+}
+
+// identify tells the agent of a stream. A revoked one has a certificate until it ends,
+// but is not heard any more.
+func identify(rows *enrol.Rows) func(context.Context) (ingest.Peer, error) {
+	return func(ctx context.Context) (ingest.Peer, error) {
+		peer, err := tlsconf.PeerOf(ctx, tlsconf.Agent)
+		if err != nil {
+			return ingest.Peer{}, status.Error(codes.Unauthenticated, err.Error())
+		}
+		switch revoked, err := rows.Revoked(ctx, peer.Name); {
+		case err != nil:
+			return ingest.Peer{}, status.Errorf(codes.Unavailable, "look the agent up: %v", err)
+		case revoked:
+			return ingest.Peer{}, status.Error(codes.PermissionDenied, "the agent is revoked")
+		}
+		return ingest.Peer{Cluster: peer.Cluster, AgentID: peer.Name}, nil
+	}
+}
