@@ -14,7 +14,9 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
+	"github.com/seawall-security/seawall/agent/queue"
 	"github.com/seawall-security/seawall/internal/event"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // disk takes so many bytes, then none until it is given more.
@@ -48,7 +50,7 @@ func TestFullDiskIsWaitedFor(t *testing.T) {
 				go func() { ended <- p.Run(ctx) }()
 				p.Event(open("/first"))
 				synctest.Wait() // half of it is written
-				const flood = queuedEvents + 7
+				const flood = queue.MaxEvents + 7
 				for range flood {
 					p.Event(open("/later"))
 				}
@@ -58,8 +60,8 @@ func TestFullDiskIsWaitedFor(t *testing.T) {
 					t.Fatal(err)
 				}
 				lines := strings.Split(strings.TrimSuffix(d.String(), "\n"), "\n")
-				want := 1 + queuedEvents + 1 // the gap
-				if len(lines) != want || !strings.Contains(lines[0], "/first") || !strings.Contains(lines[want-1], noSpace.String()) {
+				want := 1 + queue.MaxEvents + 1 // the gap
+				if len(lines) != want || !strings.Contains(lines[0], "/first") || !strings.Contains(lines[want-1], say(queue.NoSpace)) {
 					t.Errorf("%d lines, first %s, last %s", len(lines), lines[0], lines[len(lines)-1])
 				}
 				for _, line := range lines {
@@ -99,8 +101,8 @@ func TestOutputWithoutReaderEndsThePrinter(t *testing.T) {
 	for _, err := range []error{unix.EPIPE, io.ErrClosedPipe} {
 		p := New(&disk{err: err}, Options{Log: zap.NewNop()})
 		p.Event(open("/not asked for"))
-		p.lose(event.KindFileOpen, manyWait)
-		p.queue.detections <- nil
+		p.lose(event.KindFileOpen, queue.Many)
+		p.queue.PutDetection(&sensorv1.Detection{})
 		got := p.Run(t.Context())
 		if !errors.Is(got, err) || !strings.Contains(got.Error(), "start the agent again with a reader") {
 			t.Errorf("%v", got)
@@ -114,11 +116,11 @@ func TestGapsAreToldUnderLoad(t *testing.T) {
 		var out bytes.Buffer
 		p := New(&out, Options{Log: zap.NewNop(), Events: true})
 		p.Event(open("/queue is not empty"))
-		p.lose(event.KindFileOpen, manyWait)
+		p.lose(event.KindFileOpen, queue.Many)
 		if err := p.rest(); err != nil {
 			t.Fatal(err)
 		}
-		p.lose(event.KindFileOpen, manyWait)
+		p.lose(event.KindFileOpen, queue.Many)
 		if err := p.rest(); err != nil { // too soon
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/seawall-security/seawall/agent/queue"
 	"github.com/seawall-security/seawall/internal/event"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -36,15 +37,15 @@ type Printer struct {
 	options Options
 	output  patient
 	out     *bufio.Writer
-	queue   *queue
-	lost    losses
+	queue   *queue.Queue
+	lost    queue.Losses
 	told    time.Time // when gaps were printed last
 	printed atomic.Uint64
 }
 
 // New returns a printer; Run writes.
 func New(out io.Writer, o Options) *Printer {
-	p := &Printer{options: o, output: patient{out: out, log: o.Log}, queue: newQueue()}
+	p := &Printer{options: o, output: patient{out: out, log: o.Log}, queue: queue.New()}
 	p.out = bufio.NewWriterSize(&p.output, 64<<10)
 	return p
 }
@@ -54,30 +55,36 @@ func (p *Printer) Event(ev *event.Event) {
 	if !p.options.Events {
 		return
 	}
-	if why, ok := p.queue.putEvent(ev); !ok {
+	if why, ok := p.queue.PutEvent(ev); !ok {
 		p.lose(ev.Kind, why)
 	}
 }
 
 // Detection queues a detection.
 func (p *Printer) Detection(d *sensorv1.Detection) {
-	if why, ok := p.queue.putDetection(d); !ok {
-		p.lose(ofDetections, why)
+	if why, ok := p.queue.PutDetection(d); !ok {
+		p.lose(queue.Detections, why)
 	}
 }
 
-func (p *Printer) lose(class event.Kind, why reason) {
-	if why != notEncoded && p.output.full.Load() {
-		why = noSpace
+func (p *Printer) lose(class event.Kind, why queue.Reason) {
+	if why != queue.NotEncoded && p.output.full.Load() {
+		why = queue.NoSpace
 	}
-	p.lost[class][why].add(time.Now())
+	p.lost.Add(class, why, time.Now())
 }
 
 // Printed is how many records were written, or are in the last 64 KiB to be written.
 func (p *Printer) Printed() uint64 { return p.printed.Load() }
 
+// Lost is what was not printed.
+func (p *Printer) Lost() []queue.Lost { return p.lost.Lost() }
+
 // Queued is how many records wait.
-func (p *Printer) Queued() int { return len(p.queue.events) + len(p.queue.detections) }
+func (p *Printer) Queued() int {
+	events, detections := p.queue.Len()
+	return events + detections
+}
 
 // Run writes until ctx ends, then what is queued, and returns. An error says that the
 // writer failed for good: nobody reads our output any more.
@@ -99,16 +106,16 @@ func (p *Printer) run(ctx context.Context) error {
 	for {
 		var err error
 		select {
-		case d := <-p.queue.detections:
+		case d := <-p.queue.Detections():
 			err = p.detection(d)
 		default:
 			select {
-			case d := <-p.queue.detections:
+			case d := <-p.queue.Detections():
 				err = p.detection(d)
-			case ev := <-p.queue.events:
+			case ev := <-p.queue.Events():
 				err = p.event(ev)
 			case <-ctx.Done():
-				if p.queue.empty() {
+				if p.queue.Empty() {
 					return p.rest()
 				}
 			}
@@ -125,7 +132,7 @@ func (p *Printer) run(ctx context.Context) error {
 // rest follows every record: what was lost is told, and what is written leaves the
 // buffer, if nothing waits. Where something always does gaps are told all the same.
 func (p *Printer) rest() error {
-	idle := p.queue.empty()
+	idle := p.queue.Empty()
 	if now := time.Now(); idle || now.Sub(p.told) >= gapInterval {
 		p.told = now
 		if err := p.gaps(); err != nil {
@@ -139,19 +146,19 @@ func (p *Printer) rest() error {
 }
 
 func (p *Printer) detection(encoded []byte) error {
-	d, err := p.queue.decode(encoded)
+	d, err := p.queue.Decode(encoded)
 	if err != nil {
-		p.refuse(ofDetections, err)
+		p.refuse(queue.Detections, err)
 		return nil
 	}
 	if p.options.Text {
 		return p.text(describeDetection(d))
 	}
-	return p.record(ofDetections, &sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}})
+	return p.record(queue.Detections, &sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}})
 }
 
 func (p *Printer) event(ev *event.Event) error {
-	defer p.queue.printed(ev)
+	defer p.queue.Done(ev)
 	m := ev.Proto(p.options.BootID)
 	if p.options.Text {
 		return p.text(describeEvent(m))
@@ -161,24 +168,12 @@ func (p *Printer) event(ev *event.Event) error {
 
 // gaps prints what was lost since the last time.
 func (p *Printer) gaps() error {
-	for k := range p.lost {
-		for why := range reasons {
-			g := p.lost[k][why].gap(class(event.Kind(k)), why)
-			if g == nil {
-				continue
-			}
-			var err error
-			if p.options.Text {
-				err = p.text(fmt.Sprintf("%s GAP %d × %s were not printed: %s", clock(g.Until), g.Count, g.Class, g.Reason))
-			} else {
-				err = p.record(event.Kind(k), &sensorv1.Record{Body: &sensorv1.Record_Gap{Gap: g}})
-			}
-			if err != nil {
-				return err
-			}
+	return p.lost.Gaps(say, func(class event.Kind, g *sensorv1.Gap) error {
+		if p.options.Text {
+			return p.text(fmt.Sprintf("%s GAP %d × %s were not printed: %s", clock(g.Until), g.Count, g.Class, g.Reason))
 		}
-	}
-	return nil
+		return p.record(class, &sensorv1.Record{Body: &sensorv1.Record_Gap{Gap: g}})
+	})
 }
 
 func (p *Printer) record(class event.Kind, r *sensorv1.Record) error {
@@ -196,7 +191,7 @@ func (p *Printer) record(class event.Kind, r *sensorv1.Record) error {
 // refuse books a record that cannot be written: it must not end all others.
 func (p *Printer) refuse(class event.Kind, err error) {
 	p.options.Log.Error("encode record", zap.Error(err))
-	p.lose(class, notEncoded)
+	p.lose(class, queue.NotEncoded)
 }
 
 func (p *Printer) text(line string) error {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/seawall-security/seawall/agent/queue"
 	"github.com/seawall-security/seawall/internal/event"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -85,10 +86,10 @@ func TestWhatIsNotPrintedIsBookedAsAGap(t *testing.T) {
 	var out bytes.Buffer
 	p := New(&out, Options{Log: zap.NewNop(), Events: true})
 	const over = 3
-	for range queuedEvents + over {
+	for range queue.MaxEvents + over {
 		p.Event(open("/a"))
 	}
-	for range queuedDetections + 1 {
+	for range queue.MaxDetections + 1 {
 		p.Detection(&sensorv1.Detection{})
 	}
 	gaps := map[string]uint64{}
@@ -110,11 +111,36 @@ func TestWhatIsNotPrintedIsBookedAsAGap(t *testing.T) {
 			detections++
 		}
 	}
-	if events != queuedEvents || detections != queuedDetections || gaps["file_open"] != over || gaps["detection"] != 1 {
+	if events != queue.MaxEvents || detections != queue.MaxDetections || gaps["file_open"] != over || gaps["detection"] != 1 {
 		t.Errorf("%d events, %d detections, gaps %v", events, detections, gaps)
 	}
 	if e, d := lostOf(p, "event", "events"), lostOf(p, "detection", "events"); e != over || d != 1 {
 		t.Errorf("lost %d events, %d detections", e, d)
+	}
+}
+
+// A loss for want of bytes has its own reason in the gap.
+func TestGapSaysWhy(t *testing.T) {
+	var out bytes.Buffer
+	p := New(&out, Options{Log: zap.NewNop(), Events: true})
+	for range 10 {
+		ev := open("/a")
+		ev.Payload.(*event.Open).File.Path = strings.Repeat("p", queue.MaxEventBytes/4)
+		p.Event(ev)
+	}
+	p.Detection(&sensorv1.Detection{Rule: "\xff"})
+	reasons := map[string]string{}
+	for _, line := range printed(t, p, &out) {
+		r := &sensorv1.Record{}
+		if err := protojson.Unmarshal([]byte(line), r); err != nil {
+			t.Fatal(err)
+		}
+		if g := r.GetGap(); g != nil {
+			reasons[g.GetClass()] = g.GetReason()
+		}
+	}
+	if reasons["file_open"] != say(queue.Much) || reasons["detection"] != say(queue.NotEncoded) {
+		t.Errorf("%v", reasons)
 	}
 }
 

@@ -1,19 +1,21 @@
-package output
+package queue
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"runtime"
 	"strings"
 	"testing"
 
-	"go.uber.org/zap"
-	"google.golang.org/protobuf/encoding/protojson"
-
 	"github.com/seawall-security/seawall/internal/event"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
+
+func open(path string) *event.Event {
+	return &event.Event{
+		Header:  event.Header{Kind: event.KindFileOpen, Actor: event.Key{TGID: 7, Start: 1}, Comm: "cat"},
+		Payload: &event.Open{File: event.File{Path: path}},
+	}
+}
 
 // heap is how many bytes are alive.
 func heap() int64 {
@@ -94,96 +96,84 @@ func TestFloodOfEventsIsBoundedInMemory(t *testing.T) {
 		"small": {10000, func(int) *event.Event { return open("/a") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := New(io.Discard, Options{Log: zap.NewNop(), Events: true})
+			var many, much bool
+			q, lost := New(), uint64(0)
 			before := heap()
 			for n := range test.flood {
-				p.Event(test.make(n))
+				if why, ok := q.PutEvent(test.make(n)); !ok {
+					lost++
+					many = many || why == Many
+					much = much || why == Much
+				}
 			}
-			if held := heap() - before; held > queuedEventBytes {
-				t.Errorf("%d bytes are held, not %d", held, queuedEventBytes)
+			if held := heap() - before; held > MaxEventBytes {
+				t.Errorf("%d bytes are held, not %d", held, MaxEventBytes)
 			} else {
-				t.Logf("%d events: %d bytes held, %d counted", len(p.queue.events), held, p.queue.weight.Bytes())
+				t.Logf("%d events: %d bytes held, %d counted", len(q.events), held, q.weight.Bytes())
 			}
-			queued := uint64(len(p.queue.events))
-			if lost := lostOf(p, "event", "events") + lostOf(p, "event", "bytes"); queued+lost != uint64(test.flood) {
+			queued := uint64(len(q.events))
+			if queued+lost != uint64(test.flood) {
 				t.Errorf("%d queued and %d booked as lost, of %d", queued, lost, test.flood)
 			}
-			if name != "small" && (lostOf(p, "event", "bytes") == 0 || queued < 2) {
-				t.Errorf("%d queued, none refused for its size", queued)
+			if many != (name == "small") || much == many || queued < 2 {
+				t.Errorf("%d queued, refused for their number: %t, for their size: %t", queued, many, much)
 			}
-			printed(t, p, &bytes.Buffer{})
-			if left := p.queue.weight.Bytes(); left != 0 {
-				t.Errorf("%d bytes are counted when all is printed", left)
+			for len(q.events) > 0 {
+				q.Done(<-q.Events())
+			}
+			if left := q.weight.Bytes(); left != 0 {
+				t.Errorf("%d bytes are counted when all is taken", left)
 			}
 		})
 	}
 }
 
 func TestDetectionsAreBoundedInMemory(t *testing.T) {
-	p := New(io.Discard, Options{Log: zap.NewNop()})
+	q, lost := New(), uint64(0)
 	before := heap()
 	const flood = 120
 	for n := range flood {
 		ev := open("/etc/shadow")
 		ev.Process = line(n, 16, 8)
-		p.Detection(&sensorv1.Detection{Rule: "r", Event: ev.ProtoWithAncestors("boot")})
+		if why, ok := q.PutDetection(&sensorv1.Detection{Rule: "r", Event: ev.ProtoWithAncestors("boot")}); !ok && why == Much {
+			lost++
+		}
 	}
-	if held := heap() - before; held > queuedDetectionBytes {
-		t.Errorf("%d bytes are held, not %d", held, queuedDetectionBytes)
+	if held := heap() - before; held > MaxDetectionBytes {
+		t.Errorf("%d bytes are held, not %d", held, MaxDetectionBytes)
 	}
-	queued := uint64(len(p.queue.detections))
-	if lost := lostOf(p, "detection", "bytes"); lost == 0 || queued+lost != flood {
+	queued := uint64(len(q.detections))
+	if lost == 0 || queued+lost != flood {
 		t.Errorf("%d queued, %d booked as lost, of %d", queued, lost, flood)
 	}
-	printed(t, p, &bytes.Buffer{})
-	if held := p.queue.encoded.Load(); held != 0 {
-		t.Errorf("%d bytes are counted when all is printed", held)
-	}
-}
-
-// A loss for want of bytes has its own reason in the gap.
-func TestGapSaysWhy(t *testing.T) {
-	var out bytes.Buffer
-	p := New(&out, Options{Log: zap.NewNop(), Events: true})
-	for n := range 10 {
-		ev := open("/a")
-		ev.Process = line(n, 64, 4096)
-		p.Event(ev)
-	}
-	p.Detection(&sensorv1.Detection{Rule: "\xff"})
-	reasons := map[string]string{}
-	for _, line := range printed(t, p, &out) {
-		r := &sensorv1.Record{}
-		if err := protojson.Unmarshal([]byte(line), r); err != nil {
+	for len(q.detections) > 0 {
+		if _, err := q.Decode(<-q.Detections()); err != nil {
 			t.Fatal(err)
 		}
-		if g := r.GetGap(); g != nil {
-			reasons[g.GetClass()] = g.GetReason()
-		}
 	}
-	if reasons["file_open"] != muchWaits.String() || reasons["detection"] != notEncoded.String() {
-		t.Errorf("%v", reasons)
+	if held := q.encoded.Load(); held != 0 {
+		t.Errorf("%d bytes are counted when all is taken", held)
 	}
 }
 
-// What a printed event costs the reader's goroutine.
+// What a queued event costs the reader's goroutine.
 func BenchmarkEvent(b *testing.B) {
 	for _, ancestors := range []int{0, 8, 64} {
 		b.Run(fmt.Sprintf("%d ancestors", ancestors), func(b *testing.B) {
-			p := New(io.Discard, Options{Log: zap.NewNop(), Events: true})
+			q := New()
 			ev := open("/usr/lib/x86_64-linux-gnu/libc.so.6")
 			ev.Process = line(1, ancestors, 8)
 			b.ReportAllocs()
 			for b.Loop() {
-				p.Event(ev)
-				p.queue.printed(<-p.queue.events)
+				q.PutEvent(ev)
+				q.Done(<-q.events)
 			}
 		})
 	}
 }
 
 func BenchmarkDetection(b *testing.B) {
-	p := New(io.Discard, Options{Log: zap.NewNop()})
+	q := New()
 	ev := open("/etc/shadow")
 	ev.Process = &event.Process{Comm: "cat", Args: []string{"cat", "/etc/shadow"}, ArgsBytes: 16}
 	for range 8 {
@@ -193,7 +183,7 @@ func BenchmarkDetection(b *testing.B) {
 	message := &sensorv1.Detection{Rule: "r", Event: ev.ProtoWithAncestors("boot")}
 	b.ReportAllocs()
 	for b.Loop() {
-		p.Detection(message)
-		p.queue.encoded.Add(-taken(<-p.queue.detections))
+		q.PutDetection(message)
+		q.encoded.Add(-taken(<-q.detections))
 	}
 }
