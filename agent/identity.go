@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seawall-security/seawall/internal/redact"
+	"github.com/seawall-security/seawall/internal/tlsconf"
 )
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
@@ -74,6 +77,39 @@ func keptID(dir, fresh string) (string, error) {
 		return "", fmt.Errorf("keep agent id: %w", err)
 	}
 	return fresh, nil
+}
+
+const redactionKeyFile = "redaction-key"
+
+// localRedactionKey returns the key of masks in what this agent prints, and in what it
+// spools before it is enrolled: a random one in the state folder, so that masks join over
+// restarts. Other nodes have others. With an error the key is for this run.
+func localRedactionKey(dir string) ([]byte, error) {
+	fresh := make([]byte, redact.KeyBytes)
+	_, _ = rand.Read(fresh) // never fails
+	path := filepath.Join(dir, redactionKeyFile)
+	key, err := tlsconf.ReadFile(path)
+	switch {
+	case err == nil && len(key) == redact.KeyBytes:
+		return key, nil
+	case err == nil:
+		return fresh, fmt.Errorf("read redaction key: %s has %d bytes, not %d: remove it to have a new one made", path, len(key), redact.KeyBytes)
+	case !errors.Is(err, fs.ErrNotExist):
+		return fresh, fmt.Errorf("read redaction key: %w", err)
+	}
+	if err := tlsconf.WriteSecret(path, fresh); err != nil {
+		return fresh, fmt.Errorf("keep redaction key: %w", err)
+	}
+	return fresh, nil
+}
+
+// readMachineID is the host's name for itself, "" where it has none.
+func readMachineID(path string) string {
+	text, err := tlsconf.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
 }
 
 // newUUID is a random one, version 4 of RFC 9562.

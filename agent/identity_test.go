@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seawall-security/seawall/internal/redact"
 )
 
 func TestAgentIDIsKept(t *testing.T) {
@@ -54,5 +57,31 @@ func TestAgentIDWithoutAPlaceToKeepIt(t *testing.T) {
 				t.Errorf("%q, %v: want an id for this run, and why it is not kept", made.id, err)
 			}
 		})
+	}
+}
+
+func TestRedactionKeyIsKept(t *testing.T) {
+	dir := t.TempDir()
+	first, err := localRedactionKey(dir)
+	if err != nil || len(first) != redact.KeyBytes || bytes.Equal(first, make([]byte, redact.KeyBytes)) {
+		t.Fatalf("%d bytes, %v", len(first), err)
+	}
+	again, err := localRedactionKey(dir)
+	if err != nil || !bytes.Equal(again, first) {
+		t.Errorf("another key after a restart (%v)", err)
+	}
+	path := filepath.Join(dir, redactionKeyFile)
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.WriteFile(path, first[1:], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, dir := range map[string]string{"short": dir, "no folder": filepath.Join(dir, "nowhere")} {
+		key, err := localRedactionKey(dir)
+		if err == nil || len(key) != redact.KeyBytes || bytes.Equal(key, first) {
+			t.Errorf("%s: %d bytes, %v: want a key for this run, and why it is not kept", what, len(key), err)
+		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/seawall-security/seawall/agent/process"
 	"github.com/seawall-security/seawall/internal/event"
 	"github.com/seawall-security/seawall/internal/obs"
+	"github.com/seawall-security/seawall/internal/redact"
 	"github.com/seawall-security/seawall/internal/rule"
 	"github.com/seawall-security/seawall/internal/rule/builtin"
 )
@@ -55,6 +56,15 @@ func run(ctx context.Context, c config.Config) (err error) {
 	}
 	defer func() { err = errors.Join(err, self.close()) }()
 
+	key, err := localRedactionKey(c.StateDir)
+	if err != nil {
+		log.Warn("masks of credentials join within this run only", zap.Error(err))
+	}
+	redactor, err := redact.New(key)
+	if err != nil {
+		return err
+	}
+
 	containers, hierarchy, err := newContainers(c, log)
 	if err != nil {
 		return err
@@ -78,7 +88,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 		Marks: rules.Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
 	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
-		AgentID: self.id, BootID: bootID, Node: c.Node})
+		Redactor: redactor, AgentID: self.id, BootID: bootID, Node: c.Node})
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Rules: rules, Sink: printer, Marks: sensor,

@@ -7,5 +7,6 @@
 // the sensor. The queue (agent/queue) is bounded in records and in bytes. An output whose disk is full
 // is waited for, one that nobody reads any more ends the printer.
 //
+// Credentials are masked before anything is written (internal/redact).
 // Text is the watched's own: what is not for the eye is escaped (event.Hidden).
 package output

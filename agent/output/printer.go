@@ -14,6 +14,7 @@ import (
 
 	"github.com/seawall-security/seawall/agent/queue"
 	"github.com/seawall-security/seawall/internal/event"
+	"github.com/seawall-security/seawall/internal/redact"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -27,6 +28,8 @@ type Options struct {
 	Events bool
 	// Text prints for people instead of JSON.
 	Text bool
+	// Redactor masks credentials in what is printed; nil: nobody does.
+	Redactor *redact.Redactor
 	// AgentID, BootID and Node go on every record.
 	AgentID, BootID, Node string
 }
@@ -151,19 +154,29 @@ func (p *Printer) detection(encoded []byte) error {
 		p.refuse(queue.Detections, err)
 		return nil
 	}
+	r := p.redacted(&sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}})
 	if p.options.Text {
 		return p.text(describeDetection(d))
 	}
-	return p.record(queue.Detections, &sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}})
+	return p.record(queue.Detections, r)
 }
 
 func (p *Printer) event(ev *event.Event) error {
 	defer p.queue.Done(ev)
 	m := ev.Proto(p.options.BootID)
+	r := p.redacted(&sensorv1.Record{Body: &sensorv1.Record_Event{Event: m}})
 	if p.options.Text {
 		return p.text(describeEvent(m))
 	}
-	return p.record(ev.Kind, &sensorv1.Record{Body: &sensorv1.Record_Event{Event: m}})
+	return p.record(ev.Kind, r)
+}
+
+// redacted masks a record, and so what it was made of.
+func (p *Printer) redacted(r *sensorv1.Record) *sensorv1.Record {
+	if p.options.Redactor != nil {
+		p.options.Redactor.Record(r)
+	}
+	return r
 }
 
 // gaps prints what was lost since the last time.

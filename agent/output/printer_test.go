@@ -13,6 +13,7 @@ import (
 
 	"github.com/seawall-security/seawall/agent/queue"
 	"github.com/seawall-security/seawall/internal/event"
+	"github.com/seawall-security/seawall/internal/redact"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -141,6 +142,30 @@ func TestGapSaysWhy(t *testing.T) {
 	}
 	if reasons["file_open"] != say(queue.Much) || reasons["detection"] != say(queue.NotEncoded) {
 		t.Errorf("%v", reasons)
+	}
+}
+
+// Credentials are masked in every form of output, in events and in detections.
+func TestCredentialsAreMasked(t *testing.T) {
+	r, err := redact.New(make([]byte, redact.KeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const secret = "hunter2-and-more"
+	for _, text := range []bool{false, true} {
+		var out bytes.Buffer
+		p := New(&out, Options{Log: zap.NewNop(), Events: true, Text: text, Redactor: r})
+		ev := &event.Event{
+			Header:  event.Header{Kind: event.KindProcessExec, Comm: "mysql"},
+			Payload: &event.Exec{},
+			Process: &event.Process{Comm: "mysql", Args: []string{"mysql", "--password=" + secret}},
+		}
+		p.Event(ev)
+		p.Detection(&sensorv1.Detection{Rule: "r", Summary: "mysql --password=" + secret + " was run", Event: ev.Proto("boot")})
+		lines := printed(t, p, &out)
+		if len(lines) < 2 || strings.Contains(out.String(), secret) || strings.Count(out.String(), "[redacted:") < 2 {
+			t.Errorf("text %t: %s", text, out.String())
+		}
 	}
 }
 
