@@ -3,6 +3,7 @@ package enrol
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -153,6 +154,16 @@ func (a *Agent) Identity() (id tlsconf.Identity, ok bool) {
 		return tlsconf.Identity{}, false
 	}
 	return s.identity, true
+}
+
+// Certificate is what new handshakes show; nil before there is an identity. Another one
+// says that it was renewed.
+func (a *Agent) Certificate() *x509.Certificate {
+	s, _ := a.current()
+	if s == nil {
+		return nil
+	}
+	return s.leaf()
 }
 
 // RedactionKey keys the cluster's redaction; nil before there is an identity.

@@ -32,6 +32,9 @@ func TestAgentEnrolsAndRemembers(t *testing.T) {
 		t.Error("knows who it is before it has enrolled")
 	}
 
+	if open(t, o).Certificate() != nil {
+		t.Error("a certificate before there is one")
+	}
 	a := settled(t, o)
 	<-a.Ready()
 	want := tlsconf.Identity{Cluster: "prod", Role: tlsconf.Agent, Name: firstID}
@@ -84,6 +87,9 @@ func TestAgentRenewsAtTwoThirds(t *testing.T) {
 		}
 		if len(server.enrolled) != 1 || len(server.renewed) != renewals {
 			t.Fatalf("random %v: %d enrolments, %d renewals", random, len(server.enrolled), len(server.renewed))
+		}
+		if shown := server.renewed[renewals-1].Certificate; !a.Certificate().NotBefore.After(shown.NotBefore) {
+			t.Errorf("random %v: the certificate is of %v, the one that was renewed last of %v", random, a.Certificate().NotBefore, shown.NotBefore)
 		}
 		keys := map[string]bool{}
 		for i, peer := range server.renewed {
