@@ -1,0 +1,130 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/seawall-security/seawall/agent/queue"
+	"github.com/seawall-security/seawall/internal/event"
+	"github.com/seawall-security/seawall/internal/spool"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+const (
+	// gapInterval is how soon a loss is told of while there is always something to spool.
+	gapInterval = time.Second
+	// maxRecordBytes lets every record fit into a batch.
+	maxRecordBytes = batchBytes - itemBytes
+)
+
+// Classes of entries in the spool, beside the kinds of events.
+const (
+	classDetection = uint8(event.KindNone)
+	classGap       = uint8(255)
+)
+
+// write takes from the queue until ctx has ended and nothing is left.
+func (u *Uplink) write(ctx context.Context) {
+	for {
+		select {
+		case d := <-u.queue.Detections():
+			u.detection(d)
+		default:
+			select {
+			case d := <-u.queue.Detections():
+				u.detection(d)
+			case ev := <-u.queue.Events():
+				u.event(ev)
+			case <-ctx.Done():
+				if u.queue.Empty() {
+					u.gaps()
+					return
+				}
+			}
+		}
+		if now := u.options.Now(); u.queue.Empty() || now.Sub(u.told) >= gapInterval {
+			u.told = now
+			u.gaps()
+		}
+	}
+}
+
+func (u *Uplink) detection(encoded []byte) {
+	d, err := u.queue.Decode(encoded)
+	if err != nil {
+		u.refuse(queue.Detections, queue.NotEncoded, err)
+		return
+	}
+	r := &sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}}
+	u.spoolRecord(detections, queue.Detections, classDetection, d.GetEvent().GetTime().AsTime(), r)
+}
+
+func (u *Uplink) event(ev *event.Event) {
+	defer u.queue.Done(ev)
+	r := &sensorv1.Record{Body: &sensorv1.Record_Event{Event: ev.Proto(u.options.BootID)}}
+	u.spoolRecord(telemetry, ev.Kind, uint8(ev.Kind), ev.Wall, r)
+}
+
+// gaps spools what was lost since the last time.
+func (u *Uplink) gaps() {
+	// The callback returns no error.
+	_ = u.lost.Gaps(say, func(class event.Kind, g *sensorv1.Gap) error {
+		u.spoolRecord(detections, class, classGap, g.GetUntil().AsTime(), &sensorv1.Record{Body: &sensorv1.Record_Gap{Gap: g}})
+		return nil
+	})
+}
+
+// spoolRecord masks a record and appends it, or books it as lost.
+func (u *Uplink) spoolRecord(lane spool.Lane, kind event.Kind, class uint8, at time.Time, r *sensorv1.Record) {
+	r.BootId = u.options.BootID
+	u.redactor.Load().Record(r)
+	if proto.Size(r) > maxRecordBytes {
+		shorten(r.GetDetection().GetEvent())
+		shorten(r.GetEvent())
+	}
+	if n := proto.Size(r); n > maxRecordBytes {
+		u.refuse(kind, queue.NotEncoded, errors.New("the record is too large to be sent"), zap.Int("bytes", n))
+		return
+	}
+	var err error
+	if u.buffer, err = (proto.MarshalOptions{}).MarshalAppend(u.buffer[:0], r); err != nil {
+		u.refuse(kind, queue.NotEncoded, err)
+		return
+	}
+	if err := u.append(u.spool, lane, class, at, u.buffer); err != nil {
+		u.refuse(kind, queue.NoSpace, err)
+	}
+}
+
+// append gives an entry the next sequence of its lane.
+func (u *Uplink) append(s *spool.Spool, lane spool.Lane, class uint8, at time.Time, data []byte) error {
+	u.sequence.Lock()
+	defer u.sequence.Unlock()
+	last, err := s.LastSequence(lane)
+	if err != nil {
+		return err
+	}
+	return s.Append(lane, spool.Entry{Sequence: max(last+1, u.first), Time: at.UnixNano(), Class: class, Data: data})
+}
+
+// refuse books a record that goes no further.
+func (u *Uplink) refuse(kind event.Kind, why queue.Reason, err error, fields ...zap.Field) {
+	u.log.Error("spool record", append(fields, zap.Error(err))...)
+	u.lost.Add(kind, why, u.options.Now())
+}
+
+// shorten takes from an event what makes it too large to be sent: whoever is watched
+// chooses how long the arguments of 17 processes are, and must not choose thereby that a
+// detection is not told. The actor's own arguments stay.
+func shorten(e *sensorv1.Event) {
+	for _, p := range e.GetAncestors() {
+		if len(p.Args) > 0 {
+			p.Args, p.ArgsTruncated = nil, true
+		}
+		p.Cwd, p.Filename = "", ""
+	}
+}
