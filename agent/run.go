@@ -33,14 +33,11 @@ import (
 const clockInterval = time.Second
 
 // run watches until ctx ends. What it starts it ends, in reverse order: the reader
-// first, then the queue is printed empty, then the hooks are detached.
+// first, then the queues are printed and spooled empty, then the hooks are detached.
 func run(ctx context.Context, c config.Config) (err error) {
 	log, err := obs.NewLogger(os.Stderr, c.Log.Level)
 	if err != nil {
 		return err
-	}
-	if !c.Standalone {
-		return errors.New("no collector is configured: only --standalone works")
 	}
 	rules, err := loadRules(c)
 	if err != nil {
@@ -50,11 +47,14 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	self, err := readIdentity(c.StateDir)
-	if err != nil {
-		log.Warn("agent id is for this run only", zap.Error(err))
+	self, idError := readIdentity(c.StateDir)
+	if idError != nil {
+		log.Warn("agent id is for this run only", zap.Error(idError))
 	}
 	defer func() { err = errors.Join(err, self.close()) }()
+	if c.Collector.Address != "" && self.lock == nil {
+		return fmt.Errorf("report to a collector: %s cannot be used: %w", c.StateDir, idError)
+	}
 
 	key, err := localRedactionKey(c.StateDir)
 	if err != nil {
@@ -87,17 +87,23 @@ func run(ctx context.Context, c config.Config) (err error) {
 		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.wall, Candidate: containers.Candidate,
 		Marks: rules.Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
+	up, err := openReporter(c, log, bootID, redactor, sensor)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, up.close()) }()
 	printer := output.New(os.Stdout, output.Options{Log: log, Events: c.Events, Text: c.Output == config.Text,
-		Redactor: redactor, AgentID: self.id, BootID: bootID, Node: c.Node})
+		Redactor: redactor, AgentID: up.agentID(self.id), BootID: bootID, Node: c.Node})
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
-		Rules: rules, Sink: printer, Marks: sensor,
+		Rules: rules, Sink: sink(c, printer, up), Marks: sensor,
 		PenEvents: c.Pen.Events, PenBytes: c.Pen.Bytes, PenWait: 2 * c.Pen.Wait,
 	}
 	if hierarchy != nil {
 		options.Containers = containers
 	}
 	stages := pipeline.New(options)
+	up.watch(stages)
 	stages.SetClock(*clock.now.Load())
 	if err := seed(sensor, stages, processes, log); err != nil {
 		return err
@@ -113,15 +119,17 @@ func run(ctx context.Context, c config.Config) (err error) {
 	names := container.NewContainerd(c.Containerd.Socket, containers, log)
 	registry := obs.NewRegistry("seawall_agent", true)
 	registry.MustRegister(newCollector(sensor, stages, processes, containers, names, printer))
+	up.register(registry)
 
 	group, ctx := errgroup.WithContext(ctx)
-	printing, stopPrinting := context.WithCancel(context.WithoutCancel(ctx))
+	telling, stopTelling := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
-		defer stopPrinting()
+		defer stopTelling()
 		defer stages.Flush()
 		return read(ctx, sensor, stages, clock)
 	})
-	group.Go(func() error { return finish(printing, printer) })
+	group.Go(func() error { return finish(telling, printer) })
+	up.run(ctx, telling, group)
 	group.Go(func() error { return containers.Run(ctx) })
 	if c.Containerd.Enabled != config.Off {
 		group.Go(func() error { return names.Run(ctx) })
@@ -290,6 +298,17 @@ func loadRules(c config.Config) (*rule.Set, error) {
 		return nil, fmt.Errorf("load rules:\n%w", err)
 	}
 	return set, nil
+}
+
+// sink is who is told: the printer, the collector, or both.
+func sink(c config.Config, printer *output.Printer, up *reporter) pipeline.Sink {
+	switch {
+	case up == nil:
+		return printer
+	case c.Standalone:
+		return pipeline.Tee(printer, up.uplink)
+	}
+	return up.uplink
 }
 
 func checkConfig(c config.Config, out io.Writer) error {

@@ -5,7 +5,8 @@ import "time"
 // Config is all settings of the agent. Field names in YAML are the ones that
 // errors and documentation use: kernel.bulk_ring_bytes.
 type Config struct {
-	// Standalone prints detections on standard output and reports to no collector.
+	// Standalone prints detections on standard output. Where there is a collector
+	// too they are printed and reported.
 	Standalone bool `yaml:"standalone"`
 	// Events prints, beside detections, every event the kernel admitted.
 	Events bool `yaml:"events"`
@@ -22,6 +23,12 @@ type Config struct {
 	// StateDir is the folder for what must survive a restart.
 	StateDir string `yaml:"state_dir"`
 
+	Collector Collector `yaml:"collector"`
+	// Telemetry says which events the collector gets beside detections, until it
+	// says so itself.
+	Telemetry Telemetry `yaml:"telemetry"`
+	Spool     Spool     `yaml:"spool"`
+
 	Containerd Containerd `yaml:"containerd"`
 	Admin      Admin      `yaml:"admin"`
 	Log        Log        `yaml:"log"`
@@ -29,6 +36,34 @@ type Config struct {
 	Pen        Pen        `yaml:"pen"`
 	Process    Process    `yaml:"process"`
 }
+
+// Collector is where detections are reported to, and by what right.
+type Collector struct {
+	// Address is host:port; empty: nowhere.
+	Address string `yaml:"address"`
+	// JoinToken enrols this agent, or the one in JoinTokenFile. An agent that is
+	// enrolled needs it only after it was away for longer than its certificate.
+	JoinToken     string `yaml:"join_token"`
+	JoinTokenFile string `yaml:"join_token_file"`
+	// ServiceAccountToken is the file of a Kubernetes token, instead of a join
+	// token; CA the file with the collector's CA, which it is shown to.
+	ServiceAccountToken string `yaml:"service_account_token"`
+	CA                  string `yaml:"ca"`
+}
+
+// Spool keeps on disk what the collector does not have yet.
+type Spool struct {
+	MaxBytes int64 `yaml:"max_bytes"`
+}
+
+// Telemetry says which events are reported.
+type Telemetry string
+
+const (
+	TelemetryNone  Telemetry = "none"
+	TelemetryTrees Telemetry = "trees" // of processes in a tree of interest
+	TelemetryAll   Telemetry = "all"   // everything that the kernel admits
+)
 
 // Containerd says where container names come from.
 type Containerd struct {
@@ -134,6 +169,10 @@ const (
 	// Longer than any hold on the way of an event that names the dead.
 	DefaultGrace    = 30 * time.Second
 	DefaultStateDir = "/var/lib/seawall"
+	// What an intruder reads and reaches, without the node's everyday.
+	DefaultTelemetry = TelemetryTrees
+	// A day of a busy node's trees of interest, or some hours of everything.
+	DefaultSpoolBytes = 256 << 20
 )
 
 // Default is what the agent does when it is told nothing. The node has no name
@@ -142,6 +181,8 @@ func Default() Config {
 	return Config{
 		Output:     JSON,
 		StateDir:   DefaultStateDir,
+		Telemetry:  DefaultTelemetry,
+		Spool:      Spool{MaxBytes: DefaultSpoolBytes},
 		Containerd: Containerd{Enabled: Auto, Socket: DefaultContainerdSocket},
 		Admin:      Admin{Address: DefaultAdminAddress},
 		Log:        Log{Level: DefaultLogLevel},

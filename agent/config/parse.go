@@ -110,7 +110,7 @@ func newArguments(c Config) *arguments {
 	a.flags.BoolVar(&a.check, "check-config", false, "check the settings and exit")
 
 	s := &a.config
-	a.flags.Bool(&s.Standalone, "standalone", "standalone", "print detections on standard output and report to no collector")
+	a.flags.Bool(&s.Standalone, "standalone", "standalone", "print detections on standard output; without --collector, report to nobody")
 	a.flags.Bool(&s.Events, "events", "events", "print every event the kernel admits, beside detections")
 	a.flags.Bool(&s.NoFilter, "no-filter", "no_filter", "admit everything in the kernel and print it; expensive")
 	a.flags.Text((*string)(&s.Output), "output", "output", "print as `json|text`")
@@ -118,6 +118,9 @@ func newArguments(c Config) *arguments {
 	a.flags.List(&s.Rules, "rules", "rules", "load rules from this `path` beside the built-in ones; may be repeated")
 	a.flags.Text(&s.Node, "node", "node", "`name` of this node in events (default: the host name)")
 	a.flags.Text(&s.StateDir, "state-dir", "state_dir", "`folder` for what must survive a restart")
+	a.flags.Text(&s.Collector.Address, "collector", "collector.address", "report to the collector at this `host:port`")
+	a.flags.Text(&s.Collector.JoinTokenFile, "join-token-file", "collector.join_token_file", "enrol with the join token in this `file`")
+	a.flags.Text((*string)(&s.Telemetry), "telemetry", "telemetry", "events to report beside detections: `none|trees|all`")
 	a.flags.Text((*string)(&s.Containerd.Enabled), "containerd", "containerd.enabled", "take container names from containerd: `auto|on|off`")
 	a.flags.Text(&s.Containerd.Socket, "containerd-socket", "containerd.socket", "containerd's `socket`")
 	a.flags.Text(&s.Admin.Address, "admin-address", "admin.address", "`host:port` of /metrics, /healthz and /readyz; empty: none")

@@ -73,6 +73,10 @@ pen: {wait: 500ms}
 		{"flags before the file's name", "--events --config " + file, fromFile(func(c *Config) { c.Events = true }), Run},
 		{"rules by flags replace those of the file", "--rules a.yaml --config " + file + " --rules b",
 			fromFile(func(c *Config) { c.Rules = []string{"a.yaml", "b"} }), Run},
+		{"a collector", "--collector hub:7443 --join-token-file /t --telemetry all --node node-1", told(func(c *Config) {
+			c.Standalone, c.Telemetry = false, TelemetryAll
+			c.Collector = Collector{Address: "hub:7443", JoinTokenFile: "/t"}
+		}), Run},
 		{"everything is printed without filter", "--standalone --node node-1 --no-filter",
 			told(func(c *Config) { c.NoFilter, c.Events = true, true }), Run},
 		{"check", "--check-config --config " + file, fromFile(nothing), CheckConfig},
@@ -121,7 +125,7 @@ func TestParseErrors(t *testing.T) {
 		{"argument left over", "", "--standalone now", []string{`unexpected argument "now"; try seawall-agent --help`}},
 		{"version takes nothing", "", "version now", []string{`unexpected argument "now": version takes none`}},
 		{"no such file", "", "--config /nowhere/agent.yaml", []string{"read configuration: open /nowhere/agent.yaml: no such file or directory"}},
-		{"no collector yet", "", "--node n", []string{"standalone: must be true (--standalone): this version has no collector to report to"}},
+		{"nowhere to report to", "", "--node n", []string{"collector.address: is needed (--collector) unless detections are only printed (--standalone)"}},
 		{"unknown and mistyped settings", "standalone: true\nfoo: 1\nadmin:\n  port: 1\nevents: [1]\npen: 3\nprocess: {grace: soon}\n",
 			"--config FILE", []string{
 				`FILE:2: unknown setting "foo"`,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/settings"
+	"github.com/seawall-security/seawall/internal/tlsconf"
 )
 
 // Bounds of what may be asked for. The upper ones keep a slip of the keyboard
@@ -29,20 +30,28 @@ const (
 	minProcesses = 1024
 	maxProcesses = 4 << 20 // the kernel's own limit of pids
 	maxGrace     = 10 * time.Minute
-	maxNodeBytes = 253 // a DNS name, as Kubernetes limits it
+	// Four of the spool's segments: one for each lane, one spare, one to be let go.
+	minSpoolBytes = 16 << 20
+	maxSpoolBytes = 1 << 40
+	maxNodeBytes  = 253 // a DNS name, as Kubernetes limits it
 )
 
 // Validate reports every setting that cannot be used: nil, or *settings.FieldError
 // values joined.
 func (c Config) Validate() error {
 	var p settings.Problems
-	p.Require(c.Standalone, "standalone", "must be true (--standalone): this version has no collector to report to")
+	p.Require(c.Standalone || c.Collector.Address != "", "collector.address",
+		"is needed (--collector) unless detections are only printed (--standalone)")
 	settings.OneOf(&p, "output", c.Output, JSON, Text)
 	for i, path := range c.Rules {
 		p.Require(path != "", "rules", "entry %d is empty", i+1)
 	}
 	p.Require(nodeName(c.Node), "node", "%q is no name: 1 to %d printable characters without spaces", c.Node, maxNodeBytes)
 	p.Require(filepath.IsAbs(c.StateDir), "state_dir", "%q is not an absolute path", c.StateDir)
+
+	c.Collector.validate(&p)
+	settings.OneOf(&p, "telemetry", c.Telemetry, TelemetryNone, TelemetryTrees, TelemetryAll)
+	settings.Within(&p, "spool.max_bytes", c.Spool.MaxBytes, minSpoolBytes, maxSpoolBytes)
 
 	settings.OneOf(&p, "containerd.enabled", c.Containerd.Enabled, Auto, On, Off)
 	p.Require(filepath.IsAbs(c.Containerd.Socket), "containerd.socket", "%q is not an absolute path", c.Containerd.Socket)
@@ -60,6 +69,28 @@ func (c Config) Validate() error {
 	settings.Within(&p, "process.dead", c.Process.Dead, 0, maxProcesses)
 	settings.Within(&p, "process.grace", c.Process.Grace, 0, maxGrace)
 	return errors.Join(p...)
+}
+
+func (c Collector) validate(p *settings.Problems) {
+	if c.Address == "" {
+		for _, needs := range []struct{ field, value string }{
+			{"join_token", c.JoinToken}, {"join_token_file", c.JoinTokenFile}, {"service_account_token", c.ServiceAccountToken}, {"ca", c.CA},
+		} {
+			p.Require(needs.value == "", "collector."+needs.field, "needs collector.address")
+		}
+		return
+	}
+	host, port, err := net.SplitHostPort(c.Address)
+	p.Require(err == nil && host != "" && port != "", "collector.address", "%q is not host:port", c.Address)
+	if c.JoinToken != "" {
+		_, err := tlsconf.ParseJoinToken(c.JoinToken)
+		p.Require(err == nil, "collector.join_token", "%v", err)
+		p.Require(c.JoinTokenFile == "", "collector.join_token_file", "beside collector.join_token: one of them")
+	}
+	p.Require(c.JoinToken == "" && c.JoinTokenFile == "" || c.ServiceAccountToken == "", "collector.service_account_token",
+		"beside a join token: one of them")
+	p.Require((c.ServiceAccountToken == "") == (c.CA == ""), "collector.ca",
+		"and collector.service_account_token need each other; a join token names the CA itself")
 }
 
 func (a Admin) validate(p *settings.Problems) {

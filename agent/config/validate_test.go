@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seawall-security/seawall/internal/tlsconf"
 )
 
 func TestDefaultsAreValid(t *testing.T) {
@@ -13,6 +15,7 @@ func TestDefaultsAreValid(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
+	token := tlsconf.NewJoinToken(tlsconf.Pin{}).Reveal()
 	for _, test := range []struct {
 		name   string
 		change func(*Config)
@@ -34,6 +37,21 @@ func TestValidate(t *testing.T) {
 		{"node of wrong UTF-8", func(c *Config) { c.Node = "a\xff" }, "node"},
 		{"endless node", func(c *Config) { c.Node = strings.Repeat("n", maxNodeBytes+1) }, "node"},
 		{"relative state", func(c *Config) { c.StateDir = "state" }, "state_dir"},
+		{"printed and reported", func(c *Config) { c.Collector.Address = "hub:1" }, ""},
+		{"reported only", func(c *Config) { c.Standalone, c.Collector.Address = false, "[::1]:1" }, ""},
+		{"neither", func(c *Config) { c.Standalone = false }, "collector.address"},
+		{"a collector without port", func(c *Config) { c.Collector.Address = "hub" }, "collector.address"},
+		{"a token", func(c *Config) { c.Collector = Collector{Address: "hub:1", JoinToken: token} }, ""},
+		{"a token that is none", func(c *Config) { c.Collector = Collector{Address: "hub:1", JoinToken: token[:40]} }, "collector.join_token"},
+		{"a token for nobody", func(c *Config) { c.Collector.JoinToken = token }, "collector.join_token"},
+		{"a token and a file", func(c *Config) { c.Collector = Collector{Address: "hub:1", JoinToken: token, JoinTokenFile: "f"} }, "collector.join_token_file"},
+		{"tokens of two sorts", func(c *Config) {
+			c.Collector = Collector{Address: "hub:1", JoinTokenFile: "f", ServiceAccountToken: "s", CA: "ca"}
+		}, "collector.service_account_token"},
+		{"a service account", func(c *Config) { c.Collector = Collector{Address: "hub:1", ServiceAccountToken: "s", CA: "ca"} }, ""},
+		{"a service account, to be shown to anybody", func(c *Config) { c.Collector = Collector{Address: "hub:1", ServiceAccountToken: "s"} }, "collector.ca"},
+		{"some telemetry", func(c *Config) { c.Telemetry = "some" }, "telemetry"},
+		{"small spool", func(c *Config) { c.Spool.MaxBytes = minSpoolBytes - 1 }, "spool.max_bytes"},
 		{"containerd maybe", func(c *Config) { c.Containerd.Enabled = "maybe" }, "containerd.enabled"},
 		{"relative socket", func(c *Config) { c.Containerd.Socket = "containerd.sock" }, "containerd.socket"},
 		{"smallest ring", func(c *Config) { c.Kernel.BulkRingBytes = minRingBytes }, ""},

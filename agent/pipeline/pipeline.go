@@ -33,6 +33,23 @@ type Sink interface {
 	Detection(*sensorv1.Detection)
 }
 
+// Tee is a sink that passes everything on to all of sinks, in their order.
+func Tee(sinks ...Sink) Sink { return tee(sinks) }
+
+type tee []Sink
+
+func (t tee) Event(ev *event.Event) {
+	for _, s := range t {
+		s.Event(ev)
+	}
+}
+
+func (t tee) Detection(d *sensorv1.Detection) {
+	for _, s := range t {
+		s.Detection(d)
+	}
+}
+
 // Marks is the kernel's tree of interest.
 type Marks interface {
 	// Mark fails with E2BIG if the table is full, and with ESRCH if the process is gone.

@@ -334,3 +334,20 @@ func BenchmarkRecord(b *testing.B) {
 		p.Record(record)
 	}
 }
+
+func TestTeePassesEverythingOn(t *testing.T) {
+	var a, b told
+	both := Tee(&a, &b)
+	both.Event(&event.Event{})
+	both.Detection(&sensorv1.Detection{})
+	both.Detection(&sensorv1.Detection{})
+	if want := (told{events: 1, detections: 2}); a != want || b != want {
+		t.Errorf("%v and %v", a, b)
+	}
+}
+
+// told counts what a sink is told.
+type told struct{ events, detections int }
+
+func (s *told) Event(*event.Event)            { s.events++ }
+func (s *told) Detection(*sensorv1.Detection) { s.detections++ }

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/seawall-security/seawall/agent/config"
+	"github.com/seawall-security/seawall/agent/enrol"
+	"github.com/seawall-security/seawall/agent/pipeline"
+	"github.com/seawall-security/seawall/agent/probe"
+	"github.com/seawall-security/seawall/agent/uplink"
+	"github.com/seawall-security/seawall/internal/event"
+	"github.com/seawall-security/seawall/internal/obs"
+	"github.com/seawall-security/seawall/internal/redact"
+	"github.com/seawall-security/seawall/internal/tlsconf"
+)
+
+// reporter is the agent's way to its collector. Nil: it has none, and all methods do
+// nothing.
+type reporter struct {
+	log       *zap.Logger
+	enrolment *enrol.Agent
+	uplink    *uplink.Uplink
+	stages    *pipeline.Pipeline
+}
+
+// openReporter opens identity and spool. It asks nobody.
+func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *redact.Redactor, sensor *probe.Sensor) (*reporter, error) {
+	if c.Collector.Address == "" {
+		return nil, nil
+	}
+	token, err := joinToken(c.Collector)
+	if err != nil {
+		return nil, err
+	}
+	machineID := readMachineID("/etc/machine-id")
+	r := &reporter{log: log}
+	r.enrolment, err = enrol.Open(enrol.Options{
+		StateDir: c.StateDir, Collector: c.Collector.Address, JoinToken: token,
+		ServiceAccountToken: c.Collector.ServiceAccountToken, Roots: c.Collector.CA,
+		Node: c.Node, MachineID: machineID, Now: time.Now, Wait: sleep, Random: rand.Float64, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.uplink, err = uplink.Open(uplink.Options{
+		Folder: filepath.Join(c.StateDir, "spool"), MaxBytes: c.Spool.MaxBytes,
+		Collector: c.Collector.Address, Enrolment: r.enrolment, Redactor: redactor, Telemetry: uplink.Telemetry(c.Telemetry),
+		BootID: bootID, Node: c.Node, MachineID: machineID, Version: obs.Version(), Kernel: kernelRelease(),
+		Hooks:  func() []uplink.Hook { return hooksOf(sensor.Hooks()) },
+		Ledger: func() []uplink.LedgerLine { return r.ledger(sensor) },
+		Now:    time.Now, Wait: sleep, Random: rand.Float64, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// joinToken is nil for an agent that has none.
+func joinToken(c config.Collector) (*tlsconf.JoinToken, error) {
+	text := c.JoinToken
+	if c.JoinTokenFile != "" {
+		read, err := tlsconf.ReadFile(c.JoinTokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("read join token: %w", err)
+		}
+		text = strings.TrimSpace(string(read))
+	}
+	if text == "" {
+		return nil, nil
+	}
+	token, err := tlsconf.ParseJoinToken(text)
+	if err != nil {
+		return nil, fmt.Errorf("read join token: %w", err)
+	}
+	return &token, nil
+}
+
+// agentID is who the agent is to its collector, else own.
+func (r *reporter) agentID(own string) string {
+	if r != nil {
+		if id, ok := r.enrolment.Identity(); ok {
+			return id.Name
+		}
+	}
+	return own
+}
+
+// watch says whose ledger goes up.
+func (r *reporter) watch(stages *pipeline.Pipeline) {
+	if r != nil {
+		r.stages = stages
+	}
+}
+
+func (r *reporter) register(registry prometheus.Registerer) {
+	if r != nil {
+		registry.MustRegister(r.uplink)
+	}
+}
+
+// run enrols until ctx ends and reports until telling does, which is later: what the
+// last events led to is spooled too.
+func (r *reporter) run(ctx, telling context.Context, group *errgroup.Group) {
+	if r == nil {
+		return
+	}
+	group.Go(func() error { r.uplink.Run(telling); return nil })
+	group.Go(func() error {
+		err := r.enrolment.Run(ctx)
+		if _, enrolled := r.enrolment.Identity(); err != nil && enrolled {
+			// It was away for too long, and nobody gave it a token. What it sees waits in
+			// the spool until somebody does.
+			r.log.Error("nothing is reported", zap.Error(err))
+			return nil
+		}
+		return err
+	})
+}
+
+func (r *reporter) close() error {
+	if r == nil {
+		return nil
+	}
+	return r.uplink.Close()
+}
+
+// ledger is what became of events by now, in the kernel and in the stages.
+func (r *reporter) ledger(sensor *probe.Sensor) []uplink.LedgerLine {
+	counts, err := sensor.Ledger()
+	if err != nil {
+		r.log.Warn("no ledger for the collector", zap.Error(err))
+		return nil
+	}
+	delivered := map[event.Kind]uint64{}
+	for _, k := range r.stages.Ledger().Kinds {
+		delivered[k.Kind] = k.Delivered
+	}
+	lines := make([]uplink.LedgerLine, 0, len(counts))
+	for _, k := range counts {
+		lines = append(lines, uplink.LedgerLine{
+			Class: k.Kind.String(), Produced: k.Seen, Delivered: delivered[k.Kind],
+			Filtered: k.FilteredOwn + k.FilteredInterest + k.FilteredRepeat + k.FilteredRate,
+			Dropped:  map[string]uint64{"ring": k.DroppedRing, "scratch": k.DroppedScratch},
+		})
+	}
+	return lines
+}
+
+func hooksOf(statuses []probe.HookStatus) []uplink.Hook {
+	hooks := make([]uplink.Hook, 0, len(statuses))
+	for _, h := range statuses {
+		var reasons []string
+		for _, refused := range h.Refused {
+			reasons = append(reasons, string(refused.Rung)+": "+refused.Reason)
+		}
+		hooks = append(hooks, uplink.Hook{Name: h.Hook, Rung: string(h.Rung), Confirmed: h.Confirmed, Reason: strings.Join(reasons, "; ")})
+	}
+	return hooks
+}
+
+// kernelRelease is what uname -r prints.
+func kernelRelease() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// sleep waits, or returns why ctx ended first.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
