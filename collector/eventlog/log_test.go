@@ -235,7 +235,7 @@ func write(dir string) {
 		if err != nil {
 			panic(err)
 		}
-		fmt.Println(position)
+		fmt.Fprintln(os.Stdout, position)
 	}
 }
 

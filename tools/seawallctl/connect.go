@@ -19,7 +19,7 @@ import (
 // Where a collector of this host and a client's credentials are looked for, if
 // neither a flag nor the environment says otherwise.
 const (
-	defaultCollector   = "127.0.0.1:9465"
+	defaultCollector   = "127.0.0.1:9443"
 	defaultCredentials = "/etc/seawall/client"
 )
 
