@@ -27,9 +27,9 @@ func describe(a *anchor) {
 	case alert.KindWebShell:
 		al.Title, sentences = webTitle(al, where)
 	case alert.KindEscape:
-		al.Title = "Escape tried from " + where
+		al.Title = "Escape tried " + where
 		if n := countRules(al); n > 1 {
-			al.Title = fmt.Sprintf("Escape tried in %d ways from %s", n, where)
+			al.Title = fmt.Sprintf("Escape tried in %d ways %s", n, where)
 		}
 		say(told("", al, roleEscape))
 	default:
@@ -60,13 +60,13 @@ func webTitle(al *alertv1.Alert, where string) (title string, sentences []string
 	has := func(role string) bool { return slices.ContainsFunc(al.Evidence, hasRole(role)) }
 	switch {
 	case has(roleShell) && has(roleScript):
-		title = "Web shell in use below " + server + " in " + where
+		title = "Web shell in use below " + server + " " + where
 	case has(roleShell):
-		title = "Commands run through " + server + " in " + where
+		title = "Commands run through " + server + " " + where
 	case has(roleScript):
-		title = "Script written by " + server + " where it serves scripts from, in " + where
+		title = "Script written by " + server + " where it serves scripts from, " + where
 	default:
-		title = "Intruder at work below " + server + " in " + where
+		title = "Intruder at work below " + server + " " + where
 	}
 	sentences = []string{
 		told("Came in: ", al, roleEntry),
@@ -101,18 +101,18 @@ func told(head string, al *alertv1.Alert, roles ...string) string {
 	return head + strings.Join(texts, "; ") + more + "."
 }
 
-// location names where it happened.
+// location says where it happened: "in container web", "on node a".
 func location(al *alertv1.Alert) string {
 	c := al.GetAsset().GetContainer()
 	switch {
 	case c == nil:
-		return "host " + al.GetAsset().GetNode()
+		return "on node " + al.GetAsset().GetNode()
 	case c.Pod != nil:
-		return fmt.Sprintf("container %s of pod %s/%s", c.Name, c.Pod.Namespace, c.Pod.Name)
+		return fmt.Sprintf("in container %s of pod %s/%s", c.Name, c.Pod.Namespace, c.Pod.Name)
 	case c.Name != "":
-		return "container " + c.Name
+		return "in container " + c.Name
 	}
-	return "container " + alert.Cut(c.Id, 16)
+	return "in container " + alert.Cut(c.Id, 16)
 }
 
 func when(al *alertv1.Alert) string {

@@ -48,7 +48,7 @@ func TestEscape(t *testing.T) {
 	if got := brief(alerts); got != "escape critical r3 e1 3+0\nescape medium r1 e1 1+0" {
 		t.Errorf("got %s", got)
 	}
-	if title := alerts[0].Title; title != "Escape tried in 2 ways from container web of pod store/shop-c" {
+	if title := alerts[0].Title; title != "Escape tried in 2 ways in container web of pod store/shop-c" {
 		t.Errorf("title: %s", title)
 	}
 	// On the host there is nothing to get out of.

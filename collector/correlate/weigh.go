@@ -109,9 +109,24 @@ func roleOf(e *sensorv1.Event) (role string, door bool) {
 			return roleExecute, false
 		}
 	case *sensorv1.Event_Open:
-		if !server && p.Open.GetRead() && !p.Open.GetWrite() {
+		if !server && p.Open.GetRead() && !p.Open.GetWrite() && !isFurniture(p.Open.GetFile()) {
 			return roleRead, false
 		}
 	}
 	return "", false
+}
+
+// furniture are places of which every program reads as it starts: libraries, locales,
+// what the loader and the C library look up. Reading there tells nothing.
+var furniture = []string{
+	"/usr/lib/", "/usr/lib32/", "/usr/lib64/", "/usr/libx32/", "/usr/local/lib/", "/usr/share/", "/lib/", "/lib32/", "/lib64/",
+	"/etc/ld.so.", "/etc/ld-musl-", "/etc/locale.alias", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/host.conf",
+	"/proc/self/", "/proc/filesystems", "/proc/sys/kernel/ngroups_max", "/proc/sys/kernel/cap_last_cap", "/proc/sys/vm/overcommit_memory",
+	"/sys/devices/system/cpu/", "/sys/kernel/mm/transparent_hugepage/", "/dev/null", "/dev/urandom", "/dev/tty",
+}
+
+// isFurniture reports whether a read of the file tells nothing. What was put on a
+// container's writable layer since it started is read for a reason, wherever it lies.
+func isFurniture(f *sensorv1.File) bool {
+	return !f.GetOverlayUpper() && slices.ContainsFunc(furniture, func(place string) bool { return strings.HasPrefix(f.GetPath(), place) })
 }
