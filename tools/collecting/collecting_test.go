@@ -208,7 +208,7 @@ func TestTokensOfTheCommandLine(t *testing.T) {
 	if _, err := n.ask("token revoke " + id); err == nil || !strings.Contains(err.Error(), "no such join token") {
 		t.Errorf("revoked twice: %v", err)
 	}
-	if _, err := n.ask("--admin-address= --listen 127.0.0.1:0"); err == nil || !strings.Contains(err.Error(), "another collector runs in") {
+	if _, err := n.ask("--admin-address= --listen " + n.address); err == nil || !strings.Contains(err.Error(), "another collector runs in") {
 		t.Errorf("two collectors run on one folder: %v", err)
 	}
 	if out := n.must("--check-config"); !strings.Contains(out, "usable") {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -237,7 +238,7 @@ func (n *node) stream(a *agent.Agent) grpc.BidiStreamingClient[sensorv1.FromAgen
 
 func (n *node) send(s grpc.BidiStreamingClient[sensorv1.FromAgent, sensorv1.ToAgent], m *sensorv1.FromAgent) {
 	n.Helper()
-	if err := s.Send(m); err != nil && err != io.EOF { // then Recv says why
+	if err := s.Send(m); err != nil && !errors.Is(err, io.EOF) { // then Recv says why
 		n.Fatal(err)
 	}
 }
