@@ -12,9 +12,9 @@ import (
 )
 
 // downOf is a session that has sent three batches of two items in each lane.
-func downOf(t testing.TB, folder string) (*session, uint64, func()) {
+func downOf(t testing.TB, folder string) (*session, func()) {
 	t.Helper()
-	first := uint64(100)
+	const first = uint64(100)
 	s, err := spool.Open(folder, spool.Options{Lanes: []spool.Lane{detections, telemetry}})
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func downOf(t testing.TB, folder string) (*session, uint64, func()) {
 			l.sending(items)
 		}
 	}
-	return down, first, func() {
+	return down, func() {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestAcks(t *testing.T) {
 		"the other lane":            {sensorv1.Lane_LANE_TELEMETRY, "boot", 105, 3, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, _, done := downOf(t, t.TempDir())
+			s, done := downOf(t, t.TempDir())
 			defer done()
 			_, err := s.take(&sensorv1.ToAgent{Body: &sensorv1.ToAgent_Ack{Ack: &sensorv1.Ack{
 				Position: &sensorv1.Position{Lane: test.lane, BootId: test.boot, Sequence: test.sequence}}}})
@@ -117,7 +117,7 @@ func FuzzTake(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	s, _, done := downOf(f, f.TempDir())
+	s, done := downOf(f, f.TempDir())
 	defer done()
 	fresh := append([]flight(nil), s.detections.flight...)
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -63,7 +63,6 @@ func TestEverythingArrivesOnce(t *testing.T) {
 			if name != "acks" {
 				return
 			}
-			// What comes down is handled in order: after the answer all acks are.
 			c.until(func() bool {
 				if c.status == nil {
 					return false

@@ -270,12 +270,6 @@ func (c *collector) until(what func() bool) {
 	}
 }
 
-func (c *collector) set(change func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	change()
-}
-
 // seen is how often each event (by path) and detection (by rule) arrived, under
 // different names, and what gaps count by class. Callers hold the mutex.
 func (c *collector) seen() (records map[string]int, gaps map[string]uint64) {
