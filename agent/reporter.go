@@ -31,6 +31,7 @@ type reporter struct {
 	enrolment *enrol.Agent
 	uplink    *uplink.Uplink
 	stages    *pipeline.Pipeline
+	confirmed chan struct{} // closed when all hooks were tried
 }
 
 // openReporter opens identity and spool. It asks nobody.
@@ -43,7 +44,7 @@ func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *red
 		return nil, err
 	}
 	machineID := readMachineID("/etc/machine-id")
-	r := &reporter{log: log}
+	r := &reporter{log: log, confirmed: make(chan struct{})}
 	r.enrolment, err = enrol.Open(enrol.Options{
 		StateDir: c.StateDir, Collector: c.Collector.Address, JoinToken: token,
 		ServiceAccountToken: c.Collector.ServiceAccountToken, Roots: c.Collector.CA,
@@ -56,7 +57,7 @@ func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *red
 		Folder: filepath.Join(c.StateDir, "spool"), MaxBytes: c.Spool.MaxBytes,
 		Collector: c.Collector.Address, Enrolment: r.enrolment, Redactor: redactor, Telemetry: uplink.Telemetry(c.Telemetry),
 		BootID: bootID, Node: c.Node, MachineID: machineID, Version: obs.Version(), Kernel: kernelRelease(),
-		Hooks:  func() []uplink.Hook { return hooksOf(sensor.Hooks()) },
+		Begin: r.confirmed, Hooks: func() []uplink.Hook { return hooksOf(sensor.Hooks()) },
 		Ledger: func() []uplink.LedgerLine { return r.ledger(sensor) },
 		Now:    time.Now, Wait: sleep, Random: rand.Float64, Log: log,
 	})
@@ -100,6 +101,13 @@ func (r *reporter) agentID(own string) string {
 func (r *reporter) watch(stages *pipeline.Pipeline) {
 	if r != nil {
 		r.stages = stages
+	}
+}
+
+// begin lets the agent say to the collector which hooks it has.
+func (r *reporter) begin() {
+	if r != nil {
+		close(r.confirmed)
 	}
 }
 

@@ -44,6 +44,7 @@ func TestNoReporter(t *testing.T) {
 	}
 	r.watch(nil)
 	r.register(nil)
+	r.begin()
 	r.run(t.Context(), t.Context(), nil)
 	if err := r.close(); err != nil || r.agentID("own") != "own" {
 		t.Errorf("%v", err)

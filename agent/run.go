@@ -151,6 +151,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 			return fmt.Errorf("confirm hooks: %w", err)
 		}
 		announce(sensor, hooks, log)
+		up.begin()
 		return nil
 	})
 	return group.Wait()

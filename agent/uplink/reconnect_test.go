@@ -193,6 +193,28 @@ func TestRenewedCertificateAndSilence(t *testing.T) {
 	})
 }
 
+// Nobody is greeted before there is something to say of the hooks.
+func TestBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newCollector(t).options()
+		o.connectTo(&near{then: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		begin := make(chan struct{})
+		o.Begin = begin
+		u := openUplink(t, o)
+		stop := run(t, u)
+		time.Sleep(time.Hour) // of the bubble's time
+		if u.counts.connected.Load() {
+			t.Error("connected before")
+		}
+		close(begin)
+		time.Sleep(time.Second)
+		if !u.counts.connected.Load() {
+			t.Error("not connected")
+		}
+		stop()
+	})
+}
+
 // mute never greets.
 type mute struct{ *near }
 

@@ -37,6 +37,13 @@ var errRenewed = errors.New("the certificate was renewed")
 
 // keepSending holds a stream until ctx ends.
 func (u *Uplink) keepSending(ctx context.Context) {
+	if u.options.Begin != nil {
+		select {
+		case <-u.options.Begin:
+		case <-ctx.Done():
+			return
+		}
+	}
 	backoff := backoffMin
 	for attempt := 0; ; attempt++ {
 		select {

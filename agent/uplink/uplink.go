@@ -70,6 +70,9 @@ type Options struct {
 	Telemetry Telemetry
 
 	BootID, Node, MachineID, Version, Kernel string
+	// Begin, if set, is closed once Hooks has something to say: Hello says it once. What
+	// comes before waits in the spool.
+	Begin <-chan struct{}
 	// Hooks and Ledger say how the agent is, at the time they are asked.
 	Hooks  func() []Hook
 	Ledger func() []LedgerLine
