@@ -62,7 +62,8 @@ run: build ## watch this host and print detections until Ctrl-C (needs root; mor
 demo: setup build ## a real intrusion into a real container, and its honest twin
 	go build -o build/demo ./tools/demo
 	CGO_ENABLED=0 go build -o build/seawall-attack ./tools/attack
-	$(ROOT) build/demo -agent build/seawall-agent -actor build/seawall-attack -golden tools/demo/testdata/detections.json $(ARGS)
+	$(ROOT) build/demo -agent build/seawall-agent -collector build/seawall-collector -actor build/seawall-attack \
+		-golden tools/demo/testdata/detections.json -golden-alerts tools/demo/testdata/alerts.json $(ARGS)
 
 .PHONY: test
 test: setup ## set up, then everything that gates, with the time each part took

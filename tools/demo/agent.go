@@ -42,9 +42,9 @@ type agent struct {
 }
 
 // startAgent returns when the agent says that it is ready.
-func startAgent(ctx context.Context, path, socket string) (*agent, error) {
+func startAgent(ctx context.Context, path, socket string, more ...string) (*agent, error) {
 	a := &agent{
-		command: exec.Command(path, "--standalone", "--containerd-socket", socket),
+		command: exec.Command(path, append([]string{"--standalone", "--containerd-socket", socket}, more...)...),
 		ended:   make(chan struct{}), ready: make(chan struct{}), news: make(chan struct{}),
 	}
 	// Ctrl-C on the terminal is for us: the agent ends when we say so.

@@ -19,7 +19,11 @@ var update = flag.Bool("update", false, "write testdata/detections.json instead 
 func TestDemo(t *testing.T) {
 	needs(t)
 	agent := build(t, "github.com/seawall-security/seawall/agent")
-	args := []string{"-agent", agent, "-golden", filepath.Join("testdata", "detections.json")}
+	collector := build(t, "github.com/seawall-security/seawall/collector")
+	args := []string{
+		"-agent", agent, "-golden", filepath.Join("testdata", "detections.json"),
+		"-collector", collector, "-golden-alerts", filepath.Join("testdata", "alerts.json"),
+	}
 	if *update {
 		args = append(args, "-update")
 	}

@@ -115,8 +115,8 @@ var (
 	uploads  = regexp.MustCompile(`/tmp/php[A-Za-z0-9]{6}\b`)
 )
 
-func writeGolden(path string, scenes []scene) error {
-	text, err := encodeFacts(scenes)
+func writeGolden(path string, content any) error {
+	text, err := encode(content)
 	if err != nil {
 		return err
 	}
@@ -127,12 +127,12 @@ func writeGolden(path string, scenes []scene) error {
 }
 
 // compareGolden returns how the detections differ from the golden file's.
-func compareGolden(path string, scenes []scene) (string, error) {
+func compareGolden(path string, content any) (string, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("read golden file: %w", err)
 	}
-	got, err := encodeFacts(scenes)
+	got, err := encode(content)
 	if err != nil {
 		return "", err
 	}
@@ -140,13 +140,13 @@ func compareGolden(path string, scenes []scene) (string, error) {
 }
 
 // encodeFacts writes the facts as JSON for people to review.
-func encodeFacts(scenes []scene) ([]byte, error) {
+func encode(content any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(facts(scenes)); err != nil {
-		return nil, fmt.Errorf("encode detections: %w", err)
+	if err := encoder.Encode(content); err != nil {
+		return nil, fmt.Errorf("encode golden file: %w", err)
 	}
 	return text.Bytes(), nil
 }

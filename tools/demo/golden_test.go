@@ -47,14 +47,14 @@ func TestFacts(t *testing.T) {
 func TestGolden(t *testing.T) {
 	acts := []act{{"break in", 20}}
 	path := filepath.Join(t.TempDir(), "golden.json")
-	if err := writeGolden(path, assign([]*sensorv1.Detection{detection("a", 22, "phpxxx", 500)}, acts, 20)); err != nil {
+	if err := writeGolden(path, facts(assign([]*sensorv1.Detection{detection("a", 22, "phpxxx", 500)}, acts, 20))); err != nil {
 		t.Fatal(err)
 	}
-	same, err := compareGolden(path, assign([]*sensorv1.Detection{detection("a", 27, "phpyyy", 600)}, acts, 20))
+	same, err := compareGolden(path, facts(assign([]*sensorv1.Detection{detection("a", 27, "phpyyy", 600)}, acts, 20)))
 	if err != nil || same != "" {
 		t.Errorf("other times, ids and pids make a difference: %v\n%s", err, same)
 	}
-	other, err := compareGolden(path, assign([]*sensorv1.Detection{detection("z", 27, "phpyyy", 600)}, acts, 20))
+	other, err := compareGolden(path, facts(assign([]*sensorv1.Detection{detection("z", 27, "phpyyy", 600)}, acts, 20)))
 	if err != nil || !strings.Contains(other, `"rule": "z"`) {
 		t.Errorf("another rule makes no difference: %v\n%s", err, other)
 	}

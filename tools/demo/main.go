@@ -46,13 +46,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&p.agent, "agent", "bin/seawall-agent", "`path` of the agent; none: play without one")
 	flags.StringVar(&p.actor, "actor", "bin/seawall-attack", "`path` of the actor that tools/attack builds: the intruder's payload")
 	flags.StringVar(&p.cache, "cache", "", "`folder` that keeps the image's packages (default: seawall/demo in the user's cache folder)")
+	flags.StringVar(&p.collector, "collector", noAgent, "`path` of the collector that the agent reports to; none: it reports to nobody")
 	golden := flags.String("golden", "", "compare the detections with this `file`")
-	update := flags.Bool("update", false, "write the golden file instead")
+	goldenAlerts := flags.String("golden-alerts", "", "compare the alerts, as a SIEM reads them, with this `file`")
+	update := flags.Bool("update", false, "write the golden files instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *golden != "" && p.agent == noAgent {
-		return errors.New("-golden needs an agent")
+	if *golden != "" && p.agent == noAgent || *goldenAlerts != "" && p.collector == noAgent {
+		return errors.New("-golden needs an agent, -golden-alerts a collector")
 	}
 	if p.cache == "" {
 		var err error
@@ -60,20 +62,36 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
-	detections, err := p.run(ctx)
-	if err != nil || *golden == "" {
+	scenes, alerts, err := p.run(ctx)
+	if err != nil {
 		return err
 	}
-	if *update {
-		return writeGolden(*golden, detections)
+	for _, made := range []struct {
+		path    string
+		content any
+	}{{*golden, facts(scenes)}, {*goldenAlerts, incidents(alerts)}} {
+		if made.path == "" {
+			continue
+		}
+		if err := settle(made.path, made.content, *update, out); err != nil {
+			return err
+		}
 	}
-	diff, err := compareGolden(*golden, detections)
+	return nil
+}
+
+// settle compares what was made with a golden file, or writes it.
+func settle(path string, content any, update bool, out io.Writer) error {
+	if update {
+		return writeGolden(path, content)
+	}
+	diff, err := compareGolden(path, content)
 	if err != nil {
 		return err
 	}
 	if diff != "" {
-		return fmt.Errorf("detections differ from %s (-want +got):\n%s", filepath.Base(*golden), diff)
+		return fmt.Errorf("this differs from %s (-want +got):\n%s", filepath.Base(path), diff)
 	}
-	fmt.Fprintf(out, "\nAll as in %s.\n", filepath.Base(*golden))
+	fmt.Fprintf(out, "\nAll as in %s.\n", filepath.Base(path))
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 	"github.com/seawall-security/seawall/tools/demo/image"
 	"github.com/seawall-security/seawall/tools/demo/intrusion"
@@ -27,9 +28,11 @@ const reportTimeout = 20 * time.Second
 // play is one showing of the demo.
 type play struct {
 	agent string
-	actor string
-	cache string
-	out   io.Writer
+	// collector is the path of its binary; noAgent: the agent reports to nobody.
+	collector string
+	actor     string
+	cache     string
+	out       io.Writer
 }
 
 // act is a step that was done, with its bounds in CLOCK_BOOTTIME nanoseconds.
@@ -46,27 +49,40 @@ type scene struct {
 }
 
 // run shows the demo and returns what the break-in raised, in order of time.
-func (p *play) run(ctx context.Context) (found []scene, err error) {
+func (p *play) run(ctx context.Context) (found []scene, alerts []*alertv1.Alert, err error) {
 	begun := time.Now()
 	fmt.Fprintln(p.out, "Setting the stage")
 	shop, err := image.Build(ctx, p.cache)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.say("image %s built from packages", begun, image.Reference)
 	begun = time.Now()
 	set, err := stage.Open(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, set.Close(ctx)) }()
 	p.say("containerd ready", begun)
 
 	var watcher *agent
+	var hub *collector
 	if p.agent != noAgent {
+		var flags []string
+		if p.collector != noAgent {
+			begun = time.Now()
+			if hub, err = startCollector(ctx, p.collector); err != nil {
+				return nil, nil, err
+			}
+			defer func() { err = errors.Join(err, hub.stop()) }()
+			if flags, err = hub.agentFlags(ctx); err != nil {
+				return nil, nil, err
+			}
+			p.say("collector ready", begun)
+		}
 		begun = time.Now()
-		if watcher, err = startAgent(ctx, p.agent, set.Socket()); err != nil {
-			return nil, err
+		if watcher, err = startAgent(ctx, p.agent, set.Socket(), flags...); err != nil {
+			return nil, nil, err
 		}
 		defer func() { err = errors.Join(err, watcher.stop()) }()
 		p.say("agent ready", begun)
@@ -74,33 +90,38 @@ func (p *play) run(ctx context.Context) (found []scene, err error) {
 	begun = time.Now()
 	first := act{name: "start the container", begun: now()}
 	if err := set.Run(ctx, shop); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p.say("container of pod %s/%s serves at %s", begun, stage.PodNamespace, stage.PodName, set.URL())
 
 	fmt.Fprintln(p.out, "\nAn honest day")
 	honest, err := p.do(ctx, intrusion.Honest(set))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	fmt.Fprintln(p.out, "\nThe break-in")
 	hostile, err := p.do(ctx, intrusion.Steps(set, p.actor))
 	if err != nil || watcher == nil {
-		return nil, err
+		return nil, nil, err
 	}
 	last := hostile[len(hostile)-1].begun
 	mine := func(d *sensorv1.Detection) bool { return concerns(d, set.ContainerID()) }
 	err = watcher.await(ctx, reportTimeout, func(d *sensorv1.Detection) bool {
 		return mine(d) && d.GetEvent().GetBootTimeNs() >= last
 	})
+	if err == nil && hub != nil { // before the agent ends: what it has spooled then waits for its next start
+		alerts, err = hub.read(ctx, set.ContainerID(), whole(watcher.detections(mine)))
+	}
 	// What the agent still holds comes out as it ends.
 	err = errors.Join(err, watcher.stop())
 	scenes := assign(watcher.detections(mine), slices.Concat([]act{first}, honest, hostile), hostile[0].begun)
 	p.tell(scenes, watcher.gaps())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return judge(scenes)
+	p.tellAlerts(alerts)
+	found, err = judge(scenes)
+	return found, alerts, err
 }
 
 // do plays steps and says so.
