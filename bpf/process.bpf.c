@@ -44,6 +44,14 @@ static __always_inline bool claim_once(struct task_struct *task, enum claimed wh
 	return bpf_map_update_elem(&claims, &key, &one, BPF_NOEXIST) == 0;
 }
 
+static __always_inline bool was_claimed(struct task_struct *task, enum claimed what)
+{
+	struct claim key = {
+		.start_ns = task_start_ns(task), .tgid = BPF_CORE_READ(task, tgid), .what = what};
+
+	return bpf_map_lookup_elem(&claims, &key);
+}
+
 /* What a program is by its names: that of its file, and that it was called by, which
  * tells scripts from their interpreter and the programs of busybox. The latter is the
  * caller's to choose; a mark only adds to what is reported. */
@@ -296,9 +304,12 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	__u32 tgid = BPF_CORE_READ(task, tgid);
 
 	/* The tracepoint fires for every thread; the group is gone with the last one. Two
-	 * that end at once may both see the count at zero: the first to claim tells. */
-	if (BPF_CORE_READ(task, signal, live.counter) != 0 ||
-	    (BPF_CORE_READ(task, signal, nr_threads) > 1 && !claim_once(task, CLAIM_EXIT)))
+	 * that end at once may both see the count at zero: the first to claim tells. It may
+	 * have been released when the second comes, which then looks like the only one. */
+	if (BPF_CORE_READ(task, signal, live.counter) != 0)
+		return 0;
+	if (BPF_CORE_READ(task, signal, nr_threads) > 1 ? !claim_once(task, CLAIM_EXIT) :
+							  was_claimed(task, CLAIM_EXIT))
 		return 0;
 	book = ledger_of(EVENT_PROCESS_EXIT);
 	if (!book)
