@@ -64,11 +64,11 @@ type Options struct {
 
 // Server implements sensorv1.SensorServer. It may be used by many goroutines.
 type Server struct {
-	sensorv1.UnimplementedSensorServer
-	options  Options
-	sessions sessions
-	counts   counts
-	stopping <-chan struct{}
+	sensorv1.UnsafeSensorServer // a method that is missing does not compile
+	options                     Options
+	sessions                    sessions
+	counts                      counts
+	stopping                    <-chan struct{}
 }
 
 // New returns a server, to be registered with a grpc.Server made with ServerOptions.

@@ -62,11 +62,11 @@ type Options struct {
 
 // Service is AlertStream.
 type Service struct {
-	alertv1.UnimplementedAlertStreamServer
-	o        Options
-	tokens   *tokens
-	sessions *sessions
-	metrics  *metrics
+	alertv1.UnsafeAlertStreamServer // a method that is missing does not compile
+	o                               Options
+	tokens                          *tokens
+	sessions                        *sessions
+	metrics                         *metrics
 }
 
 // New returns a service to register with a gRPC server.
