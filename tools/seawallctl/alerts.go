@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -47,21 +48,27 @@ func (f *alertFlags) filter() (*alertv1.Filter, error) {
 	return filter, nil
 }
 
-// listAlerts prints a line for each alert, newest first.
-func listAlerts(ctx context.Context, args []string, out io.Writer) error {
-	f := newAlertFlags("alerts list")
+// begin takes the flags and prepares the connection, which the caller closes.
+func (f *alertFlags) begin(args []string, out io.Writer) (*alertv1.Filter, *grpc.ClientConn, error) {
 	rest, err := f.read(args, out)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
+		return nil, nil, fmt.Errorf("unexpected argument %q", rest[0])
 	}
 	filter, err := f.filter()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	conn, err := f.dial()
+	return filter, conn, err
+}
+
+// listAlerts prints a line for each alert, newest first.
+func listAlerts(ctx context.Context, args []string, out io.Writer) error {
+	f := newAlertFlags("alerts list")
+	filter, conn, err := f.begin(args, out)
 	if err != nil {
 		return err
 	}
@@ -124,18 +131,7 @@ func showAlert(ctx context.Context, args []string, out io.Writer) error {
 // watchAlerts prints revisions as they come, until it is interrupted.
 func watchAlerts(ctx context.Context, args []string, out io.Writer) error {
 	f := newAlertFlags("alerts watch")
-	rest, err := f.read(args, out)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
-	}
-	filter, err := f.filter()
-	if err != nil {
-		return err
-	}
-	conn, err := f.dial()
+	filter, conn, err := f.begin(args, out)
 	if err != nil {
 		return err
 	}
