@@ -29,18 +29,18 @@ func (s *session) take(m *sensorv1.ToAgent) (*sensorv1.Applied, error) {
 			return nil, fmt.Errorf("%w: it acknowledges lane %d", errProtocol, p.GetLane())
 		}
 	case *sensorv1.ToAgent_Bundle:
-		return answer(body.Bundle.GetVersion(), "not supported yet"), nil
+		return answer(sensorv1.Part_PART_BUNDLE, "", "not supported yet"), nil
 	case *sensorv1.ToAgent_Settings:
-		return answer(body.Settings.GetVersion(), s.uplink.apply(body.Settings)), nil
+		return answer(sensorv1.Part_PART_SETTINGS, body.Settings.GetVersion(), s.uplink.apply(body.Settings)), nil
 	}
 	return nil, nil
 }
 
-func answer(version, problem string) *sensorv1.Applied {
+func answer(part sensorv1.Part, version, problem string) *sensorv1.Applied {
 	if len(version) > maxVersionBytes {
 		version, problem = "", fmt.Sprintf("the version's name has more than %d bytes", maxVersionBytes)
 	}
-	return &sensorv1.Applied{Version: version, Error: problem}
+	return &sensorv1.Applied{Part: part, Version: version, Error: problem}
 }
 
 // apply puts settings in force, all of them or none, and says why not. What is not

@@ -260,14 +260,14 @@ func TestSettings(t *testing.T) {
 	c.down = []*sensorv1.ToAgent{
 		set("1", sensorv1.Telemetry_TELEMETRY_ALL), set("2", 99), set("3", sensorv1.Telemetry_TELEMETRY_TREES),
 		set("4", sensorv1.Telemetry_TELEMETRY_UNSPECIFIED), set(strings.Repeat("v", maxVersionBytes+1), sensorv1.Telemetry_TELEMETRY_ALL),
-		{Body: &sensorv1.ToAgent_Bundle{Bundle: &sensorv1.Bundle{Version: "5"}}}, {},
+		{Body: &sensorv1.ToAgent_Bundle{Bundle: &sensorv1.SignedBundle{}}}, {},
 	}
 	u := openUplink(t, o)
 	u.Event(open("/none"))
 	defer run(t, u)()
 	c.until(func() bool { return len(c.applied) == 6 })
 	if c.applied[0].Error != "" || c.applied[1].Error == "" || c.applied[2].Error != "" || c.applied[3].Error != "" || c.applied[4].Error == "" ||
-		c.applied[5].Error != "not supported yet" || c.applied[5].Version != "5" {
+		c.applied[5].Error != "not supported yet" || c.applied[5].Part != sensorv1.Part_PART_BUNDLE {
 		t.Errorf("%v", c.applied)
 	}
 	if got := *u.settings.Load(); got != "4" {

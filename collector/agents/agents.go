@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,12 @@ const (
 	maxErrorBytes   = 1024
 )
 
+// errorColumns say why each part is not in force.
+var errorColumns = map[sensorv1.Part]string{
+	sensorv1.Part_PART_BUNDLE:   "bundle_error",
+	sensorv1.Part_PART_SETTINGS: "settings_error",
+}
+
 var errTooLarge = fmt.Errorf("it has more than %d bytes", maxMessageBytes)
 
 // Agents implements ingest.Agents.
@@ -48,9 +55,9 @@ type Agents struct {
 
 // news is what came since the last flush.
 type news struct {
-	at         time.Time
-	status     []byte  // nil: none came
-	applyError *string // nil: nothing was applied
+	at     time.Time
+	status []byte                   // nil: none came
+	errors map[sensorv1.Part]string // why parts that came down are not in force
 }
 
 // New returns the agents that a store knows.
@@ -65,7 +72,7 @@ func (a *Agents) Seen(ctx context.Context, p ingest.Peer, hello *sensorv1.Hello,
 		return fmt.Errorf("keep Hello of agent: %w", err)
 	}
 	return a.store.Update(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO agents (id, cluster, first_seen_ns, last_seen_ns, hello, status, apply_error) VALUES (?, ?, ?, ?, ?, ?, '')
+		_, err := tx.Exec(ctx, `INSERT INTO agents (id, cluster, first_seen_ns, last_seen_ns, hello, status, bundle_error, settings_error) VALUES (?, ?, ?, ?, ?, ?, '', '')
 			ON CONFLICT (id) DO UPDATE SET last_seen_ns = excluded.last_seen_ns, hello = excluded.hello`,
 			p.AgentID, p.Cluster, at.UnixNano(), at.UnixNano(), body, []byte{})
 		return err
@@ -88,6 +95,9 @@ func (a *Agents) Status(_ context.Context, p ingest.Peer, status *sensorv1.Agent
 
 // Applied implements ingest.Agents.
 func (a *Agents) Applied(_ context.Context, p ingest.Peer, applied *sensorv1.Applied) error {
+	if _, known := errorColumns[applied.GetPart()]; !known {
+		return nil // a newer agent's
+	}
 	text := applied.GetError()
 	if len(text) > maxErrorBytes {
 		text = strings.ToValidUTF8(text[:maxErrorBytes], "")
@@ -95,7 +105,10 @@ func (a *Agents) Applied(_ context.Context, p ingest.Peer, applied *sensorv1.App
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n := a.waiting[p]
-	n.applyError = &text
+	if n.errors == nil {
+		n.errors = make(map[sensorv1.Part]string, len(errorColumns))
+	}
+	n.errors[applied.GetPart()] = text
 	a.waiting[p] = n
 	return nil
 }
@@ -166,8 +179,11 @@ func (n news) then(newer news) news {
 	if newer.status != nil {
 		n.at, n.status = newer.at, newer.status
 	}
-	if newer.applyError != nil {
-		n.applyError = newer.applyError
+	if newer.errors != nil {
+		older := n.errors
+		n.errors = make(map[sensorv1.Part]string, len(errorColumns))
+		maps.Copy(n.errors, older)
+		maps.Copy(n.errors, newer.errors)
 	}
 	return n
 }
@@ -179,9 +195,11 @@ func (n news) write(ctx context.Context, tx *store.Tx, p ingest.Peer) error {
 			return err
 		}
 	}
-	if n.applyError != nil {
-		if _, err := tx.Exec(ctx, "UPDATE agents SET apply_error = ? WHERE id = ?", *n.applyError, p.AgentID); err != nil {
-			return err
+	for part, column := range errorColumns {
+		if text, ok := n.errors[part]; ok {
+			if _, err := tx.Exec(ctx, "UPDATE agents SET "+column+" = ? WHERE id = ?", text, p.AgentID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

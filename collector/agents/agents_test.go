@@ -76,8 +76,8 @@ func TestWhatAgentsSaidIsListed(t *testing.T) {
 	// It says how it is, then comes again with another version.
 	must(t, a.Status(t.Context(), peer("a"), &sensorv1.AgentStatus{SpoolBytes: 1}, at(5)))
 	must(t, a.Status(t.Context(), peer("a"), &sensorv1.AgentStatus{SpoolBytes: 2}, at(10)))
-	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Error: "no signature"}))
-	want.Status, want.LastSeen, want.ApplyError = &sensorv1.AgentStatus{SpoolBytes: 2}, timestamppb.New(at(10)), "no signature"
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Part: sensorv1.Part_PART_BUNDLE, Error: "no signature"}))
+	want.Status, want.LastSeen, want.BundleError = &sensorv1.AgentStatus{SpoolBytes: 2}, timestamppb.New(at(10)), "no signature"
 	compare(a)
 	hello.Version = "v2"
 	must(t, a.Seen(t.Context(), peer("a"), hello, at(20)))
@@ -85,12 +85,15 @@ func TestWhatAgentsSaidIsListed(t *testing.T) {
 	compare(a)
 
 	// What waits when the collector stops is kept.
-	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{}))
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Part: sensorv1.Part_PART_BUNDLE}))
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Part: sensorv1.Part_PART_SETTINGS, Error: "not known"}))
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Error: "of a part that is not known"}))
 	must(t, a.Status(t.Context(), peer("a"), &sensorv1.AgentStatus{SpoolBytes: 3}, at(30)))
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	must(t, a.Run(stopped))
-	want.Status, want.LastSeen, want.ApplyError = &sensorv1.AgentStatus{SpoolBytes: 3}, timestamppb.New(at(30)), ""
+	want.Status, want.LastSeen = &sensorv1.AgentStatus{SpoolBytes: 3}, timestamppb.New(at(30))
+	want.BundleError, want.SettingsError = "", "not known"
 	compare(open(t, path))
 }
 
@@ -98,7 +101,7 @@ func TestWhatAgentsSaidIsListed(t *testing.T) {
 func TestStatusesWaitForTheStore(t *testing.T) {
 	a := open(t, filepath.Join(t.TempDir(), "store.db"))
 	must(t, a.Seen(t.Context(), peer("a"), &sensorv1.Hello{}, at(0)))
-	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Error: "older"}))
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Part: sensorv1.Part_PART_SETTINGS, Error: "older"}))
 	must(t, a.Status(t.Context(), peer("a"), &sensorv1.AgentStatus{SpoolBytes: 1}, at(1)))
 	failing, fail := context.WithCancel(t.Context())
 	fail()
@@ -106,11 +109,12 @@ func TestStatusesWaitForTheStore(t *testing.T) {
 		t.Fatal("the store did not fail")
 	}
 	must(t, a.Status(t.Context(), peer("a"), &sensorv1.AgentStatus{SpoolBytes: 2}, at(2)))
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Part: sensorv1.Part_PART_BUNDLE, Error: "newer"}))
 	if err := a.flush(failing); err == nil {
 		t.Fatal("the store did not fail")
 	}
 	got := list(t, a)[0]
-	if got.Status.SpoolBytes != 2 || got.ApplyError != "older" || !got.LastSeen.AsTime().Equal(at(2)) {
+	if got.Status.SpoolBytes != 2 || got.SettingsError != "older" || got.BundleError != "newer" || !got.LastSeen.AsTime().Equal(at(2)) {
 		t.Errorf("got %v", got)
 	}
 }
@@ -157,8 +161,8 @@ func TestWhatIsTooLargeIsNotKept(t *testing.T) {
 	if err := a.Status(t.Context(), peer("a"), &sensorv1.AgentStatus{BundleVersion: huge}, at(1)); err == nil {
 		t.Error("a status without end is kept")
 	}
-	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Error: strings.Repeat("é", maxErrorBytes)}))
-	if got := list(t, a)[0].ApplyError; len(got) > maxErrorBytes || !strings.HasPrefix(got, "éé") {
+	must(t, a.Applied(t.Context(), peer("a"), &sensorv1.Applied{Part: sensorv1.Part_PART_BUNDLE, Error: strings.Repeat("é", maxErrorBytes)}))
+	if got := list(t, a)[0].BundleError; len(got) > maxErrorBytes || !strings.HasPrefix(got, "éé") {
 		t.Errorf("%d bytes of error are kept", len(got))
 	}
 }

@@ -26,8 +26,8 @@ const (
 
 // Service is Management. Who may call it is for the server to check.
 type Service struct {
-	collectorv1.UnsafeManagementServer // a method that is missing does not compile
-	agents                             *Agents
+	collectorv1.UnimplementedManagementServer
+	agents *Agents
 }
 
 // NewService returns a service to register with a gRPC server.
@@ -61,7 +61,7 @@ func (a *Agents) List(ctx context.Context, after string, limit int) (agents []*c
 	}
 	bytes, full := 0, false
 	err = a.store.View(ctx, func(tx *store.Tx) error {
-		return tx.Rows(ctx, `SELECT id, cluster, first_seen_ns, last_seen_ns, hello, status, apply_error FROM agents
+		return tx.Rows(ctx, `SELECT id, cluster, first_seen_ns, last_seen_ns, hello, status, bundle_error, settings_error FROM agents
 			WHERE id > ? ORDER BY id LIMIT ?`, []any{after, limit + 1}, func(scan func(...any) error) error {
 			if full {
 				return nil
@@ -85,7 +85,7 @@ func read(scan func(...any) error) (*collectorv1.Agent, error) {
 	agent, hello := &collectorv1.Agent{}, &sensorv1.Hello{}
 	var first, last int64
 	var helloBody, statusBody []byte
-	if err := scan(&agent.Id, &agent.Cluster, &first, &last, &helloBody, &statusBody, &agent.ApplyError); err != nil {
+	if err := scan(&agent.Id, &agent.Cluster, &first, &last, &helloBody, &statusBody, &agent.BundleError, &agent.SettingsError); err != nil {
 		return nil, err
 	}
 	if err := proto.Unmarshal(helloBody, hello); err != nil {

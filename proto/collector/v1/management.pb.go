@@ -25,6 +25,208 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type PushBundleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bundle        *v1.SignedBundle       `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushBundleRequest) Reset() {
+	*x = PushBundleRequest{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushBundleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushBundleRequest) ProtoMessage() {}
+
+func (x *PushBundleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushBundleRequest.ProtoReflect.Descriptor instead.
+func (*PushBundleRequest) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *PushBundleRequest) GetBundle() *v1.SignedBundle {
+	if x != nil {
+		return x.Bundle
+	}
+	return nil
+}
+
+type PushBundleResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Serial  uint64                 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Agents that were connected: what they make of it, ListAgents says.
+	SentTo        uint32 `protobuf:"varint,3,opt,name=sent_to,json=sentTo,proto3" json:"sent_to,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushBundleResponse) Reset() {
+	*x = PushBundleResponse{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushBundleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushBundleResponse) ProtoMessage() {}
+
+func (x *PushBundleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushBundleResponse.ProtoReflect.Descriptor instead.
+func (*PushBundleResponse) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *PushBundleResponse) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+func (x *PushBundleResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *PushBundleResponse) GetSentTo() uint32 {
+	if x != nil {
+		return x.SentTo
+	}
+	return 0
+}
+
+type GetBundleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBundleRequest) Reset() {
+	*x = GetBundleRequest{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBundleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBundleRequest) ProtoMessage() {}
+
+func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBundleRequest.ProtoReflect.Descriptor instead.
+func (*GetBundleRequest) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{2}
+}
+
+type GetBundleResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Bundle *v1.SignedBundle       `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	Pushed *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=pushed,proto3" json:"pushed,omitempty"`
+	// The client whose certificate it was pushed with.
+	PushedBy      string `protobuf:"bytes,3,opt,name=pushed_by,json=pushedBy,proto3" json:"pushed_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBundleResponse) Reset() {
+	*x = GetBundleResponse{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBundleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBundleResponse) ProtoMessage() {}
+
+func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBundleResponse.ProtoReflect.Descriptor instead.
+func (*GetBundleResponse) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *GetBundleResponse) GetBundle() *v1.SignedBundle {
+	if x != nil {
+		return x.Bundle
+	}
+	return nil
+}
+
+func (x *GetBundleResponse) GetPushed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Pushed
+	}
+	return nil
+}
+
+func (x *GetBundleResponse) GetPushedBy() string {
+	if x != nil {
+		return x.PushedBy
+	}
+	return ""
+}
+
 type ListAgentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1000; 0: 100. A page may be shorter though there are more.
@@ -37,7 +239,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -49,7 +251,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -62,7 +264,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{0}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -90,7 +292,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -102,7 +304,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -115,7 +317,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{1}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -148,15 +350,16 @@ type Agent struct {
 	LastSeen     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	// The last one it sent; none: it has sent none yet.
 	Status *v1.AgentStatus `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
-	// Why the last bundle or settings it was sent are not in force; empty: they are.
-	ApplyError    string `protobuf:"bytes,12,opt,name=apply_error,json=applyError,proto3" json:"apply_error,omitempty"`
+	// Why the last bundle, the last settings it was sent are not in force; empty: they are.
+	BundleError   string `protobuf:"bytes,12,opt,name=bundle_error,json=bundleError,proto3" json:"bundle_error,omitempty"`
+	SettingsError string `protobuf:"bytes,13,opt,name=settings_error,json=settingsError,proto3" json:"settings_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -168,7 +371,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -181,7 +384,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{2}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Agent) GetId() string {
@@ -261,9 +464,16 @@ func (x *Agent) GetStatus() *v1.AgentStatus {
 	return nil
 }
 
-func (x *Agent) GetApplyError() string {
+func (x *Agent) GetBundleError() string {
 	if x != nil {
-		return x.ApplyError
+		return x.BundleError
+	}
+	return ""
+}
+
+func (x *Agent) GetSettingsError() string {
+	if x != nil {
+		return x.SettingsError
 	}
 	return ""
 }
@@ -272,14 +482,25 @@ var File_proto_collector_v1_management_proto protoreflect.FileDescriptor
 
 const file_proto_collector_v1_management_proto_rawDesc = "" +
 	"\n" +
-	"#proto/collector/v1/management.proto\x12\x14seawall.collector.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cproto/sensor/v1/stream.proto\"O\n" +
+	"#proto/collector/v1/management.proto\x12\x14seawall.collector.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cproto/sensor/v1/stream.proto\"L\n" +
+	"\x11PushBundleRequest\x127\n" +
+	"\x06bundle\x18\x01 \x01(\v2\x1f.seawall.sensor.v1.SignedBundleR\x06bundle\"_\n" +
+	"\x12PushBundleResponse\x12\x16\n" +
+	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x17\n" +
+	"\asent_to\x18\x03 \x01(\rR\x06sentTo\"\x12\n" +
+	"\x10GetBundleRequest\"\x9d\x01\n" +
+	"\x11GetBundleResponse\x127\n" +
+	"\x06bundle\x18\x01 \x01(\v2\x1f.seawall.sensor.v1.SignedBundleR\x06bundle\x122\n" +
+	"\x06pushed\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x06pushed\x12\x1b\n" +
+	"\tpushed_by\x18\x03 \x01(\tR\bpushedBy\"O\n" +
 	"\x11ListAgentsRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"q\n" +
 	"\x12ListAgentsResponse\x123\n" +
 	"\x06agents\x18\x01 \x03(\v2\x1b.seawall.collector.v1.AgentR\x06agents\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb6\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xdf\x03\n" +
 	"\x05Agent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\tR\acluster\x12\x12\n" +
@@ -294,13 +515,16 @@ const file_proto_collector_v1_management_proto_rawDesc = "" +
 	"first_seen\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tfirstSeen\x127\n" +
 	"\tlast_seen\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x126\n" +
-	"\x06status\x18\v \x01(\v2\x1e.seawall.sensor.v1.AgentStatusR\x06status\x12\x1f\n" +
-	"\vapply_error\x18\f \x01(\tR\n" +
-	"applyError2m\n" +
+	"\x06status\x18\v \x01(\v2\x1e.seawall.sensor.v1.AgentStatusR\x06status\x12!\n" +
+	"\fbundle_error\x18\f \x01(\tR\vbundleError\x12%\n" +
+	"\x0esettings_error\x18\r \x01(\tR\rsettingsError2\xac\x02\n" +
 	"\n" +
 	"Management\x12_\n" +
 	"\n" +
-	"ListAgents\x12'.seawall.collector.v1.ListAgentsRequest\x1a(.seawall.collector.v1.ListAgentsResponseBDZBgithub.com/seawall-security/seawall/proto/collector/v1;collectorv1b\x06proto3"
+	"ListAgents\x12'.seawall.collector.v1.ListAgentsRequest\x1a(.seawall.collector.v1.ListAgentsResponse\x12_\n" +
+	"\n" +
+	"PushBundle\x12'.seawall.collector.v1.PushBundleRequest\x1a(.seawall.collector.v1.PushBundleResponse\x12\\\n" +
+	"\tGetBundle\x12&.seawall.collector.v1.GetBundleRequest\x1a'.seawall.collector.v1.GetBundleResponseBDZBgithub.com/seawall-security/seawall/proto/collector/v1;collectorv1b\x06proto3"
 
 var (
 	file_proto_collector_v1_management_proto_rawDescOnce sync.Once
@@ -314,28 +538,40 @@ func file_proto_collector_v1_management_proto_rawDescGZIP() []byte {
 	return file_proto_collector_v1_management_proto_rawDescData
 }
 
-var file_proto_collector_v1_management_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_proto_collector_v1_management_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_proto_collector_v1_management_proto_goTypes = []any{
-	(*ListAgentsRequest)(nil),     // 0: seawall.collector.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),    // 1: seawall.collector.v1.ListAgentsResponse
-	(*Agent)(nil),                 // 2: seawall.collector.v1.Agent
-	(*v1.Hook)(nil),               // 3: seawall.sensor.v1.Hook
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*v1.AgentStatus)(nil),        // 5: seawall.sensor.v1.AgentStatus
+	(*PushBundleRequest)(nil),     // 0: seawall.collector.v1.PushBundleRequest
+	(*PushBundleResponse)(nil),    // 1: seawall.collector.v1.PushBundleResponse
+	(*GetBundleRequest)(nil),      // 2: seawall.collector.v1.GetBundleRequest
+	(*GetBundleResponse)(nil),     // 3: seawall.collector.v1.GetBundleResponse
+	(*ListAgentsRequest)(nil),     // 4: seawall.collector.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),    // 5: seawall.collector.v1.ListAgentsResponse
+	(*Agent)(nil),                 // 6: seawall.collector.v1.Agent
+	(*v1.SignedBundle)(nil),       // 7: seawall.sensor.v1.SignedBundle
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*v1.Hook)(nil),               // 9: seawall.sensor.v1.Hook
+	(*v1.AgentStatus)(nil),        // 10: seawall.sensor.v1.AgentStatus
 }
 var file_proto_collector_v1_management_proto_depIdxs = []int32{
-	2, // 0: seawall.collector.v1.ListAgentsResponse.agents:type_name -> seawall.collector.v1.Agent
-	3, // 1: seawall.collector.v1.Agent.hooks:type_name -> seawall.sensor.v1.Hook
-	4, // 2: seawall.collector.v1.Agent.first_seen:type_name -> google.protobuf.Timestamp
-	4, // 3: seawall.collector.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
-	5, // 4: seawall.collector.v1.Agent.status:type_name -> seawall.sensor.v1.AgentStatus
-	0, // 5: seawall.collector.v1.Management.ListAgents:input_type -> seawall.collector.v1.ListAgentsRequest
-	1, // 6: seawall.collector.v1.Management.ListAgents:output_type -> seawall.collector.v1.ListAgentsResponse
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	7,  // 0: seawall.collector.v1.PushBundleRequest.bundle:type_name -> seawall.sensor.v1.SignedBundle
+	7,  // 1: seawall.collector.v1.GetBundleResponse.bundle:type_name -> seawall.sensor.v1.SignedBundle
+	8,  // 2: seawall.collector.v1.GetBundleResponse.pushed:type_name -> google.protobuf.Timestamp
+	6,  // 3: seawall.collector.v1.ListAgentsResponse.agents:type_name -> seawall.collector.v1.Agent
+	9,  // 4: seawall.collector.v1.Agent.hooks:type_name -> seawall.sensor.v1.Hook
+	8,  // 5: seawall.collector.v1.Agent.first_seen:type_name -> google.protobuf.Timestamp
+	8,  // 6: seawall.collector.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	10, // 7: seawall.collector.v1.Agent.status:type_name -> seawall.sensor.v1.AgentStatus
+	4,  // 8: seawall.collector.v1.Management.ListAgents:input_type -> seawall.collector.v1.ListAgentsRequest
+	0,  // 9: seawall.collector.v1.Management.PushBundle:input_type -> seawall.collector.v1.PushBundleRequest
+	2,  // 10: seawall.collector.v1.Management.GetBundle:input_type -> seawall.collector.v1.GetBundleRequest
+	5,  // 11: seawall.collector.v1.Management.ListAgents:output_type -> seawall.collector.v1.ListAgentsResponse
+	1,  // 12: seawall.collector.v1.Management.PushBundle:output_type -> seawall.collector.v1.PushBundleResponse
+	3,  // 13: seawall.collector.v1.Management.GetBundle:output_type -> seawall.collector.v1.GetBundleResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_proto_collector_v1_management_proto_init() }
@@ -349,7 +585,7 @@ func file_proto_collector_v1_management_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_collector_v1_management_proto_rawDesc), len(file_proto_collector_v1_management_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

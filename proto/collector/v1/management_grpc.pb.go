@@ -22,16 +22,25 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Management_ListAgents_FullMethodName = "/seawall.collector.v1.Management/ListAgents"
+	Management_PushBundle_FullMethodName = "/seawall.collector.v1.Management/PushBundle"
+	Management_GetBundle_FullMethodName  = "/seawall.collector.v1.Management/GetBundle"
 )
 
 // ManagementClient is the client API for Management service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Management answers whoever has a client certificate, viewer or operator.
+// Management answers whoever has a client certificate: viewers may look, operators may
+// also change what agents do (PERMISSION_DENIED for others).
 type ManagementClient interface {
 	// Agents that have ever connected, in the order of their ids, by pages.
 	ListAgents(ctx context.Context, in *ListAgentsRequest, opts ...grpc.CallOption) (*ListAgentsResponse, error)
+	// Keeps a bundle and sends it to every agent, now and whenever one connects. Agents judge
+	// the signature; the collector refuses what none could use: INVALID_ARGUMENT names the
+	// file and line, FAILED_PRECONDITION: its serial is not above that of the one there is.
+	PushBundle(ctx context.Context, in *PushBundleRequest, opts ...grpc.CallOption) (*PushBundleResponse, error)
+	// The bundle that agents are sent. NOT_FOUND: there is none.
+	GetBundle(ctx context.Context, in *GetBundleRequest, opts ...grpc.CallOption) (*GetBundleResponse, error)
 }
 
 type managementClient struct {
@@ -52,14 +61,41 @@ func (c *managementClient) ListAgents(ctx context.Context, in *ListAgentsRequest
 	return out, nil
 }
 
+func (c *managementClient) PushBundle(ctx context.Context, in *PushBundleRequest, opts ...grpc.CallOption) (*PushBundleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PushBundleResponse)
+	err := c.cc.Invoke(ctx, Management_PushBundle_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managementClient) GetBundle(ctx context.Context, in *GetBundleRequest, opts ...grpc.CallOption) (*GetBundleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetBundleResponse)
+	err := c.cc.Invoke(ctx, Management_GetBundle_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ManagementServer is the server API for Management service.
 // All implementations must embed UnimplementedManagementServer
 // for forward compatibility.
 //
-// Management answers whoever has a client certificate, viewer or operator.
+// Management answers whoever has a client certificate: viewers may look, operators may
+// also change what agents do (PERMISSION_DENIED for others).
 type ManagementServer interface {
 	// Agents that have ever connected, in the order of their ids, by pages.
 	ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error)
+	// Keeps a bundle and sends it to every agent, now and whenever one connects. Agents judge
+	// the signature; the collector refuses what none could use: INVALID_ARGUMENT names the
+	// file and line, FAILED_PRECONDITION: its serial is not above that of the one there is.
+	PushBundle(context.Context, *PushBundleRequest) (*PushBundleResponse, error)
+	// The bundle that agents are sent. NOT_FOUND: there is none.
+	GetBundle(context.Context, *GetBundleRequest) (*GetBundleResponse, error)
 	mustEmbedUnimplementedManagementServer()
 }
 
@@ -72,6 +108,12 @@ type UnimplementedManagementServer struct{}
 
 func (UnimplementedManagementServer) ListAgents(context.Context, *ListAgentsRequest) (*ListAgentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListAgents not implemented")
+}
+func (UnimplementedManagementServer) PushBundle(context.Context, *PushBundleRequest) (*PushBundleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PushBundle not implemented")
+}
+func (UnimplementedManagementServer) GetBundle(context.Context, *GetBundleRequest) (*GetBundleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetBundle not implemented")
 }
 func (UnimplementedManagementServer) mustEmbedUnimplementedManagementServer() {}
 func (UnimplementedManagementServer) testEmbeddedByValue()                    {}
@@ -112,6 +154,42 @@ func _Management_ListAgents_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Management_PushBundle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PushBundleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagementServer).PushBundle(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Management_PushBundle_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagementServer).PushBundle(ctx, req.(*PushBundleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Management_GetBundle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetBundleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagementServer).GetBundle(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Management_GetBundle_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagementServer).GetBundle(ctx, req.(*GetBundleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Management_ServiceDesc is the grpc.ServiceDesc for Management service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +200,14 @@ var Management_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListAgents",
 			Handler:    _Management_ListAgents_Handler,
+		},
+		{
+			MethodName: "PushBundle",
+			Handler:    _Management_PushBundle_Handler,
+		},
+		{
+			MethodName: "GetBundle",
+			Handler:    _Management_GetBundle_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

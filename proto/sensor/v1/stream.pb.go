@@ -133,6 +133,56 @@ func (Telemetry) EnumDescriptor() ([]byte, []int) {
 	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{1}
 }
 
+// Part is what an operator sends down.
+type Part int32
+
+const (
+	Part_PART_UNSPECIFIED Part = 0
+	Part_PART_BUNDLE      Part = 1
+	Part_PART_SETTINGS    Part = 2
+)
+
+// Enum value maps for Part.
+var (
+	Part_name = map[int32]string{
+		0: "PART_UNSPECIFIED",
+		1: "PART_BUNDLE",
+		2: "PART_SETTINGS",
+	}
+	Part_value = map[string]int32{
+		"PART_UNSPECIFIED": 0,
+		"PART_BUNDLE":      1,
+		"PART_SETTINGS":    2,
+	}
+)
+
+func (x Part) Enum() *Part {
+	p := new(Part)
+	*p = x
+	return p
+}
+
+func (x Part) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Part) Descriptor() protoreflect.EnumDescriptor {
+	return file_proto_sensor_v1_stream_proto_enumTypes[2].Descriptor()
+}
+
+func (Part) Type() protoreflect.EnumType {
+	return &file_proto_sensor_v1_stream_proto_enumTypes[2]
+}
+
+func (x Part) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Part.Descriptor instead.
+func (Part) EnumDescriptor() ([]byte, []int) {
+	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{2}
+}
+
 type EnrolRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Proof:
@@ -558,7 +608,7 @@ func (x *ToAgent) GetAck() *Ack {
 	return nil
 }
 
-func (x *ToAgent) GetBundle() *Bundle {
+func (x *ToAgent) GetBundle() *SignedBundle {
 	if x != nil {
 		if x, ok := x.Body.(*ToAgent_Bundle); ok {
 			return x.Bundle
@@ -590,7 +640,7 @@ type ToAgent_Ack struct {
 }
 
 type ToAgent_Bundle struct {
-	Bundle *Bundle `protobuf:"bytes,3,opt,name=bundle,proto3,oneof"`
+	Bundle *SignedBundle `protobuf:"bytes,3,opt,name=bundle,proto3,oneof"`
 }
 
 type ToAgent_Settings struct {
@@ -913,8 +963,10 @@ type AgentStatus struct {
 	// Version of what came down and is in force.
 	BundleVersion   string `protobuf:"bytes,5,opt,name=bundle_version,json=bundleVersion,proto3" json:"bundle_version,omitempty"`
 	SettingsVersion string `protobuf:"bytes,6,opt,name=settings_version,json=settingsVersion,proto3" json:"settings_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// 0: none.
+	BundleSerial  uint64 `protobuf:"varint,7,opt,name=bundle_serial,json=bundleSerial,proto3" json:"bundle_serial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AgentStatus) Reset() {
@@ -987,6 +1039,13 @@ func (x *AgentStatus) GetSettingsVersion() string {
 		return x.SettingsVersion
 	}
 	return ""
+}
+
+func (x *AgentStatus) GetBundleSerial() uint64 {
+	if x != nil {
+		return x.BundleSerial
+	}
+	return 0
 }
 
 // LedgerLine is what became of the events of one class since the agent started.
@@ -1225,23 +1284,89 @@ func (x *Ack) GetPosition() *Position {
 	return nil
 }
 
-// Bundle is a signed set of rules or exceptions. The agent keeps the one it has until
-// the signature, the version and every rule of a newer one are good.
+// SignedBundle is a Bundle and who vouches for it. The agent keeps the bundle it has until
+// the signature, the serial and every rule of a newer one are good.
+type SignedBundle struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An encoded Bundle: bytes, so that nobody encodes again what a signature is over.
+	Bundle []byte `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	// Ed25519 (RFC 8032) over "seawall bundle 1", a zero byte and the bundle.
+	Signature []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	// SHA-256 of the public key's 32 bytes: which of the trusted keys to check with.
+	KeyId         []byte `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedBundle) Reset() {
+	*x = SignedBundle{}
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedBundle) ProtoMessage() {}
+
+func (x *SignedBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedBundle.ProtoReflect.Descriptor instead.
+func (*SignedBundle) Descriptor() ([]byte, []int) {
+	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SignedBundle) GetBundle() []byte {
+	if x != nil {
+		return x.Bundle
+	}
+	return nil
+}
+
+func (x *SignedBundle) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+func (x *SignedBundle) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
+	}
+	return nil
+}
+
+// Bundle is a set of rule files, which hold rules, exceptions, lists and marks. It takes
+// the place of the bundle before it and is added to the rules that the agent brings.
 type Bundle struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rises; an older one is refused.
-	Serial  uint64        `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	// Rises; an agent refuses one that is not above the one it has.
+	Serial uint64 `protobuf:"varint,1,opt,name=serial,proto3" json:"serial,omitempty"`
+	// For people.
 	Version string        `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Files   []*BundleFile `protobuf:"bytes,3,rep,name=files,proto3" json:"files,omitempty"`
-	// Ed25519 over the deterministic encoding of this message without its signature.
-	Signature     []byte `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	// When it was signed, by the signer's clock; for people.
+	Signed        *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=signed,proto3" json:"signed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Bundle) Reset() {
 	*x = Bundle{}
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[14]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1378,7 @@ func (x *Bundle) String() string {
 func (*Bundle) ProtoMessage() {}
 
 func (x *Bundle) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[14]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1391,7 @@ func (x *Bundle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bundle.ProtoReflect.Descriptor instead.
 func (*Bundle) Descriptor() ([]byte, []int) {
-	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{14}
+	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Bundle) GetSerial() uint64 {
@@ -1290,9 +1415,9 @@ func (x *Bundle) GetFiles() []*BundleFile {
 	return nil
 }
 
-func (x *Bundle) GetSignature() []byte {
+func (x *Bundle) GetSigned() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Signature
+		return x.Signed
 	}
 	return nil
 }
@@ -1307,7 +1432,7 @@ type BundleFile struct {
 
 func (x *BundleFile) Reset() {
 	*x = BundleFile{}
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[15]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1444,7 @@ func (x *BundleFile) String() string {
 func (*BundleFile) ProtoMessage() {}
 
 func (x *BundleFile) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[15]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1457,7 @@ func (x *BundleFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BundleFile.ProtoReflect.Descriptor instead.
 func (*BundleFile) Descriptor() ([]byte, []int) {
-	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{15}
+	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BundleFile) GetName() string {
@@ -1361,7 +1486,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[16]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1498,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[16]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1511,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{16}
+	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Settings) GetVersion() string {
@@ -1405,17 +1530,19 @@ func (x *Settings) GetTelemetry() Telemetry {
 
 // Applied answers a bundle or settings.
 type Applied struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty if it could not be read.
+	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Why not; empty: it is in force.
 	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Part          Part   `protobuf:"varint,3,opt,name=part,proto3,enum=seawall.sensor.v1.Part" json:"part,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[17]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1427,7 +1554,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_sensor_v1_stream_proto_msgTypes[17]
+	mi := &file_proto_sensor_v1_stream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1440,7 +1567,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{17}
+	return file_proto_sensor_v1_stream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Applied) GetVersion() string {
@@ -1455,6 +1582,13 @@ func (x *Applied) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *Applied) GetPart() Part {
+	if x != nil {
+		return x.Part
+	}
+	return Part_PART_UNSPECIFIED
 }
 
 var File_proto_sensor_v1_stream_proto protoreflect.FileDescriptor
@@ -1485,11 +1619,11 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\x05batch\x18\x02 \x01(\v2\x18.seawall.sensor.v1.BatchH\x00R\x05batch\x128\n" +
 	"\x06status\x18\x03 \x01(\v2\x1e.seawall.sensor.v1.AgentStatusH\x00R\x06status\x126\n" +
 	"\aapplied\x18\x04 \x01(\v2\x1a.seawall.sensor.v1.AppliedH\x00R\aappliedB\x06\n" +
-	"\x04body\"\xe5\x01\n" +
+	"\x04body\"\xeb\x01\n" +
 	"\aToAgent\x126\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1a.seawall.sensor.v1.WelcomeH\x00R\awelcome\x12*\n" +
-	"\x03ack\x18\x02 \x01(\v2\x16.seawall.sensor.v1.AckH\x00R\x03ack\x123\n" +
-	"\x06bundle\x18\x03 \x01(\v2\x19.seawall.sensor.v1.BundleH\x00R\x06bundle\x129\n" +
+	"\x03ack\x18\x02 \x01(\v2\x16.seawall.sensor.v1.AckH\x00R\x03ack\x129\n" +
+	"\x06bundle\x18\x03 \x01(\v2\x1f.seawall.sensor.v1.SignedBundleH\x00R\x06bundle\x129\n" +
 	"\bsettings\x18\x04 \x01(\v2\x1b.seawall.sensor.v1.SettingsH\x00R\bsettingsB\x06\n" +
 	"\x04body\"\xd8\x01\n" +
 	"\x05Hello\x12\x17\n" +
@@ -1515,7 +1649,7 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\x04Item\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x16\n" +
-	"\x06record\x18\x03 \x01(\fR\x06record\"\xa9\x02\n" +
+	"\x06record\x18\x03 \x01(\fR\x06record\"\xce\x02\n" +
 	"\vAgentStatus\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n" +
 	"\vspool_bytes\x18\x02 \x01(\x04R\n" +
@@ -1523,7 +1657,8 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\x0eoldest_waiting\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\roldestWaiting\x125\n" +
 	"\x06ledger\x18\x04 \x03(\v2\x1d.seawall.sensor.v1.LedgerLineR\x06ledger\x12%\n" +
 	"\x0ebundle_version\x18\x05 \x01(\tR\rbundleVersion\x12)\n" +
-	"\x10settings_version\x18\x06 \x01(\tR\x0fsettingsVersion\"\xfa\x01\n" +
+	"\x10settings_version\x18\x06 \x01(\tR\x0fsettingsVersion\x12#\n" +
+	"\rbundle_serial\x18\a \x01(\x04R\fbundleSerial\"\xfa\x01\n" +
 	"\n" +
 	"LedgerLine\x12\x14\n" +
 	"\x05class\x18\x01 \x01(\tR\x05class\x12\x1a\n" +
@@ -1542,22 +1677,27 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\">\n" +
 	"\x03Ack\x127\n" +
-	"\bposition\x18\x01 \x01(\v2\x1b.seawall.sensor.v1.PositionR\bposition\"\x8d\x01\n" +
+	"\bposition\x18\x01 \x01(\v2\x1b.seawall.sensor.v1.PositionR\bposition\"[\n" +
+	"\fSignedBundle\x12\x16\n" +
+	"\x06bundle\x18\x01 \x01(\fR\x06bundle\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x15\n" +
+	"\x06key_id\x18\x03 \x01(\fR\x05keyId\"\xa3\x01\n" +
 	"\x06Bundle\x12\x16\n" +
 	"\x06serial\x18\x01 \x01(\x04R\x06serial\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x123\n" +
-	"\x05files\x18\x03 \x03(\v2\x1d.seawall.sensor.v1.BundleFileR\x05files\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"4\n" +
+	"\x05files\x18\x03 \x03(\v2\x1d.seawall.sensor.v1.BundleFileR\x05files\x122\n" +
+	"\x06signed\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06signed\"4\n" +
 	"\n" +
 	"BundleFile\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"`\n" +
 	"\bSettings\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12:\n" +
-	"\ttelemetry\x18\x02 \x01(\x0e2\x1c.seawall.sensor.v1.TelemetryR\ttelemetry\"9\n" +
+	"\ttelemetry\x18\x02 \x01(\x0e2\x1c.seawall.sensor.v1.TelemetryR\ttelemetry\"f\n" +
 	"\aApplied\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error*E\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\x12+\n" +
+	"\x04part\x18\x03 \x01(\x0e2\x17.seawall.sensor.v1.PartR\x04part*E\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLANE_DETECTIONS\x10\x01\x12\x12\n" +
@@ -1566,7 +1706,11 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\x15TELEMETRY_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eTELEMETRY_NONE\x10\x01\x12\x13\n" +
 	"\x0fTELEMETRY_TREES\x10\x02\x12\x11\n" +
-	"\rTELEMETRY_ALL\x10\x032\xa3\x01\n" +
+	"\rTELEMETRY_ALL\x10\x03*@\n" +
+	"\x04Part\x12\x14\n" +
+	"\x10PART_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vPART_BUNDLE\x10\x01\x12\x11\n" +
+	"\rPART_SETTINGS\x10\x022\xa3\x01\n" +
 	"\tEnrolment\x12J\n" +
 	"\x05Enrol\x12\x1f.seawall.sensor.v1.EnrolRequest\x1a .seawall.sensor.v1.EnrolResponse\x12J\n" +
 	"\x05Renew\x12\x1f.seawall.sensor.v1.RenewRequest\x1a .seawall.sensor.v1.EnrolResponse2P\n" +
@@ -1585,69 +1729,73 @@ func file_proto_sensor_v1_stream_proto_rawDescGZIP() []byte {
 	return file_proto_sensor_v1_stream_proto_rawDescData
 }
 
-var file_proto_sensor_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_sensor_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_proto_sensor_v1_stream_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_proto_sensor_v1_stream_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_proto_sensor_v1_stream_proto_goTypes = []any{
 	(Lane)(0),                     // 0: seawall.sensor.v1.Lane
 	(Telemetry)(0),                // 1: seawall.sensor.v1.Telemetry
-	(*EnrolRequest)(nil),          // 2: seawall.sensor.v1.EnrolRequest
-	(*RenewRequest)(nil),          // 3: seawall.sensor.v1.RenewRequest
-	(*EnrolResponse)(nil),         // 4: seawall.sensor.v1.EnrolResponse
-	(*FromAgent)(nil),             // 5: seawall.sensor.v1.FromAgent
-	(*ToAgent)(nil),               // 6: seawall.sensor.v1.ToAgent
-	(*Hello)(nil),                 // 7: seawall.sensor.v1.Hello
-	(*Hook)(nil),                  // 8: seawall.sensor.v1.Hook
-	(*Batch)(nil),                 // 9: seawall.sensor.v1.Batch
-	(*Item)(nil),                  // 10: seawall.sensor.v1.Item
-	(*AgentStatus)(nil),           // 11: seawall.sensor.v1.AgentStatus
-	(*LedgerLine)(nil),            // 12: seawall.sensor.v1.LedgerLine
-	(*Welcome)(nil),               // 13: seawall.sensor.v1.Welcome
-	(*Position)(nil),              // 14: seawall.sensor.v1.Position
-	(*Ack)(nil),                   // 15: seawall.sensor.v1.Ack
-	(*Bundle)(nil),                // 16: seawall.sensor.v1.Bundle
-	(*BundleFile)(nil),            // 17: seawall.sensor.v1.BundleFile
-	(*Settings)(nil),              // 18: seawall.sensor.v1.Settings
-	(*Applied)(nil),               // 19: seawall.sensor.v1.Applied
-	nil,                           // 20: seawall.sensor.v1.LedgerLine.DroppedEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
+	(Part)(0),                     // 2: seawall.sensor.v1.Part
+	(*EnrolRequest)(nil),          // 3: seawall.sensor.v1.EnrolRequest
+	(*RenewRequest)(nil),          // 4: seawall.sensor.v1.RenewRequest
+	(*EnrolResponse)(nil),         // 5: seawall.sensor.v1.EnrolResponse
+	(*FromAgent)(nil),             // 6: seawall.sensor.v1.FromAgent
+	(*ToAgent)(nil),               // 7: seawall.sensor.v1.ToAgent
+	(*Hello)(nil),                 // 8: seawall.sensor.v1.Hello
+	(*Hook)(nil),                  // 9: seawall.sensor.v1.Hook
+	(*Batch)(nil),                 // 10: seawall.sensor.v1.Batch
+	(*Item)(nil),                  // 11: seawall.sensor.v1.Item
+	(*AgentStatus)(nil),           // 12: seawall.sensor.v1.AgentStatus
+	(*LedgerLine)(nil),            // 13: seawall.sensor.v1.LedgerLine
+	(*Welcome)(nil),               // 14: seawall.sensor.v1.Welcome
+	(*Position)(nil),              // 15: seawall.sensor.v1.Position
+	(*Ack)(nil),                   // 16: seawall.sensor.v1.Ack
+	(*SignedBundle)(nil),          // 17: seawall.sensor.v1.SignedBundle
+	(*Bundle)(nil),                // 18: seawall.sensor.v1.Bundle
+	(*BundleFile)(nil),            // 19: seawall.sensor.v1.BundleFile
+	(*Settings)(nil),              // 20: seawall.sensor.v1.Settings
+	(*Applied)(nil),               // 21: seawall.sensor.v1.Applied
+	nil,                           // 22: seawall.sensor.v1.LedgerLine.DroppedEntry
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 24: google.protobuf.Duration
 }
 var file_proto_sensor_v1_stream_proto_depIdxs = []int32{
-	21, // 0: seawall.sensor.v1.EnrolResponse.not_after:type_name -> google.protobuf.Timestamp
-	7,  // 1: seawall.sensor.v1.FromAgent.hello:type_name -> seawall.sensor.v1.Hello
-	9,  // 2: seawall.sensor.v1.FromAgent.batch:type_name -> seawall.sensor.v1.Batch
-	11, // 3: seawall.sensor.v1.FromAgent.status:type_name -> seawall.sensor.v1.AgentStatus
-	19, // 4: seawall.sensor.v1.FromAgent.applied:type_name -> seawall.sensor.v1.Applied
-	13, // 5: seawall.sensor.v1.ToAgent.welcome:type_name -> seawall.sensor.v1.Welcome
-	15, // 6: seawall.sensor.v1.ToAgent.ack:type_name -> seawall.sensor.v1.Ack
-	16, // 7: seawall.sensor.v1.ToAgent.bundle:type_name -> seawall.sensor.v1.Bundle
-	18, // 8: seawall.sensor.v1.ToAgent.settings:type_name -> seawall.sensor.v1.Settings
-	8,  // 9: seawall.sensor.v1.Hello.hooks:type_name -> seawall.sensor.v1.Hook
+	23, // 0: seawall.sensor.v1.EnrolResponse.not_after:type_name -> google.protobuf.Timestamp
+	8,  // 1: seawall.sensor.v1.FromAgent.hello:type_name -> seawall.sensor.v1.Hello
+	10, // 2: seawall.sensor.v1.FromAgent.batch:type_name -> seawall.sensor.v1.Batch
+	12, // 3: seawall.sensor.v1.FromAgent.status:type_name -> seawall.sensor.v1.AgentStatus
+	21, // 4: seawall.sensor.v1.FromAgent.applied:type_name -> seawall.sensor.v1.Applied
+	14, // 5: seawall.sensor.v1.ToAgent.welcome:type_name -> seawall.sensor.v1.Welcome
+	16, // 6: seawall.sensor.v1.ToAgent.ack:type_name -> seawall.sensor.v1.Ack
+	17, // 7: seawall.sensor.v1.ToAgent.bundle:type_name -> seawall.sensor.v1.SignedBundle
+	20, // 8: seawall.sensor.v1.ToAgent.settings:type_name -> seawall.sensor.v1.Settings
+	9,  // 9: seawall.sensor.v1.Hello.hooks:type_name -> seawall.sensor.v1.Hook
 	0,  // 10: seawall.sensor.v1.Batch.lane:type_name -> seawall.sensor.v1.Lane
-	10, // 11: seawall.sensor.v1.Batch.items:type_name -> seawall.sensor.v1.Item
-	22, // 12: seawall.sensor.v1.Batch.boot_to_wall:type_name -> google.protobuf.Duration
-	21, // 13: seawall.sensor.v1.Batch.sent:type_name -> google.protobuf.Timestamp
-	21, // 14: seawall.sensor.v1.AgentStatus.time:type_name -> google.protobuf.Timestamp
-	22, // 15: seawall.sensor.v1.AgentStatus.oldest_waiting:type_name -> google.protobuf.Duration
-	12, // 16: seawall.sensor.v1.AgentStatus.ledger:type_name -> seawall.sensor.v1.LedgerLine
-	20, // 17: seawall.sensor.v1.LedgerLine.dropped:type_name -> seawall.sensor.v1.LedgerLine.DroppedEntry
-	14, // 18: seawall.sensor.v1.Welcome.positions:type_name -> seawall.sensor.v1.Position
-	21, // 19: seawall.sensor.v1.Welcome.time:type_name -> google.protobuf.Timestamp
+	11, // 11: seawall.sensor.v1.Batch.items:type_name -> seawall.sensor.v1.Item
+	24, // 12: seawall.sensor.v1.Batch.boot_to_wall:type_name -> google.protobuf.Duration
+	23, // 13: seawall.sensor.v1.Batch.sent:type_name -> google.protobuf.Timestamp
+	23, // 14: seawall.sensor.v1.AgentStatus.time:type_name -> google.protobuf.Timestamp
+	24, // 15: seawall.sensor.v1.AgentStatus.oldest_waiting:type_name -> google.protobuf.Duration
+	13, // 16: seawall.sensor.v1.AgentStatus.ledger:type_name -> seawall.sensor.v1.LedgerLine
+	22, // 17: seawall.sensor.v1.LedgerLine.dropped:type_name -> seawall.sensor.v1.LedgerLine.DroppedEntry
+	15, // 18: seawall.sensor.v1.Welcome.positions:type_name -> seawall.sensor.v1.Position
+	23, // 19: seawall.sensor.v1.Welcome.time:type_name -> google.protobuf.Timestamp
 	0,  // 20: seawall.sensor.v1.Position.lane:type_name -> seawall.sensor.v1.Lane
-	14, // 21: seawall.sensor.v1.Ack.position:type_name -> seawall.sensor.v1.Position
-	17, // 22: seawall.sensor.v1.Bundle.files:type_name -> seawall.sensor.v1.BundleFile
-	1,  // 23: seawall.sensor.v1.Settings.telemetry:type_name -> seawall.sensor.v1.Telemetry
-	2,  // 24: seawall.sensor.v1.Enrolment.Enrol:input_type -> seawall.sensor.v1.EnrolRequest
-	3,  // 25: seawall.sensor.v1.Enrolment.Renew:input_type -> seawall.sensor.v1.RenewRequest
-	5,  // 26: seawall.sensor.v1.Sensor.Stream:input_type -> seawall.sensor.v1.FromAgent
-	4,  // 27: seawall.sensor.v1.Enrolment.Enrol:output_type -> seawall.sensor.v1.EnrolResponse
-	4,  // 28: seawall.sensor.v1.Enrolment.Renew:output_type -> seawall.sensor.v1.EnrolResponse
-	6,  // 29: seawall.sensor.v1.Sensor.Stream:output_type -> seawall.sensor.v1.ToAgent
-	27, // [27:30] is the sub-list for method output_type
-	24, // [24:27] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	15, // 21: seawall.sensor.v1.Ack.position:type_name -> seawall.sensor.v1.Position
+	19, // 22: seawall.sensor.v1.Bundle.files:type_name -> seawall.sensor.v1.BundleFile
+	23, // 23: seawall.sensor.v1.Bundle.signed:type_name -> google.protobuf.Timestamp
+	1,  // 24: seawall.sensor.v1.Settings.telemetry:type_name -> seawall.sensor.v1.Telemetry
+	2,  // 25: seawall.sensor.v1.Applied.part:type_name -> seawall.sensor.v1.Part
+	3,  // 26: seawall.sensor.v1.Enrolment.Enrol:input_type -> seawall.sensor.v1.EnrolRequest
+	4,  // 27: seawall.sensor.v1.Enrolment.Renew:input_type -> seawall.sensor.v1.RenewRequest
+	6,  // 28: seawall.sensor.v1.Sensor.Stream:input_type -> seawall.sensor.v1.FromAgent
+	5,  // 29: seawall.sensor.v1.Enrolment.Enrol:output_type -> seawall.sensor.v1.EnrolResponse
+	5,  // 30: seawall.sensor.v1.Enrolment.Renew:output_type -> seawall.sensor.v1.EnrolResponse
+	7,  // 31: seawall.sensor.v1.Sensor.Stream:output_type -> seawall.sensor.v1.ToAgent
+	29, // [29:32] is the sub-list for method output_type
+	26, // [26:29] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_proto_sensor_v1_stream_proto_init() }
@@ -1676,8 +1824,8 @@ func file_proto_sensor_v1_stream_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_sensor_v1_stream_proto_rawDesc), len(file_proto_sensor_v1_stream_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   19,
+			NumEnums:      3,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
