@@ -180,6 +180,9 @@ func (m *Machine) revise(a *anchor) {
 		}
 	}
 	a.Alert.StoredTime = timestamppb.New(m.now())
+	if a.Alert.CreatedTime == nil {
+		a.Alert.CreatedTime = a.Alert.StoredTime
+	}
 	describe(a)
 	a.Told, a.Due = m.place.Now, 0
 	delete(m.due, a.Key)

@@ -54,7 +54,9 @@ func (f *fact) eventID() string {
 func (f *fact) evidence(role string) *alertv1.Evidence {
 	e := &alertv1.Evidence{
 		EventId: f.eventID(), Time: timestamppb.New(f.at), Role: role, ProcessId: f.event.GetProcess().GetId(),
+		Kind: f.event.Kind,
 	}
+	e.File, e.Local, e.Remote = object(f.event)
 	if d := f.detection; d != nil {
 		e.Rule, e.DetectionId, e.Severity = cutID(d.Rule), cutID(d.Id), d.Severity
 		e.Text = line(cmp.Or(d.Summary, d.Title, d.Rule))
@@ -65,6 +67,50 @@ func (f *fact) evidence(role string) *alertv1.Evidence {
 	}
 	e.Text = line(tellEvent(f.event))
 	return e
+}
+
+// object is what an event acted on.
+func object(e *sensorv1.Event) (file *sensorv1.File, local, remote *sensorv1.Address) {
+	switch p := e.Payload.(type) {
+	case *sensorv1.Event_Exec:
+		file = e.GetProcess().GetExe()
+	case *sensorv1.Event_Open:
+		file = p.Open.GetFile()
+	case *sensorv1.Event_Rename:
+		file = p.Rename.GetFile()
+	case *sensorv1.Event_Unlink:
+		file = p.Unlink.GetFile()
+	case *sensorv1.Event_Chmod:
+		file = p.Chmod.GetFile()
+	case *sensorv1.Event_Protect:
+		file = p.Protect.GetFile()
+	case *sensorv1.Event_Map:
+		file = p.Map.GetFile()
+	case *sensorv1.Event_Accept:
+		local, remote = p.Accept.GetLocal(), p.Accept.GetRemote()
+	case *sensorv1.Event_Connect:
+		local, remote = p.Connect.GetLocal(), p.Connect.GetRemote()
+	}
+	return fileOf(file), addressOf(local), addressOf(remote)
+}
+
+// fileOf is the file without who wrote it, which its own evidence tells, bounded.
+func fileOf(f *sensorv1.File) *sensorv1.File {
+	if f == nil {
+		return nil
+	}
+	return &sensorv1.File{
+		Path: alert.Cut(f.Path, maxName), Name: alert.Cut(f.Name, maxName), Inode: f.Inode, Device: f.Device,
+		Filesystem: cutID(f.Filesystem), Mode: f.Mode, Uid: f.Uid, SizeBytes: f.SizeBytes, ChangeTime: f.ChangeTime,
+		OverlayUpper: f.OverlayUpper, Memfd: f.Memfd, Deleted: f.Deleted, Overlay: f.Overlay, Shipped: f.Shipped,
+	}
+}
+
+func addressOf(a *sensorv1.Address) *sensorv1.Address {
+	if a == nil {
+		return nil
+	}
+	return &sensorv1.Address{Family: cutID(a.Family), Ip: cutID(a.Ip), Port: a.Port, Loopback: a.Loopback}
 }
 
 // tellEvent is one line about an event that no rule speaks of. It names nothing that

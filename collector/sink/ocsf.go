@@ -20,6 +20,7 @@ const (
 	ocsfDeviceServer = 1
 
 	ocsfObservableHostname    = 1
+	ocsfObservableIPAddress   = 2
 	ocsfObservableProcessName = 9
 	ocsfObservableResourceUID = 10
 	ocsfObservableFilePath    = 45
@@ -104,11 +105,19 @@ type ocsfEntity struct {
 }
 
 type ocsfEvidence struct {
-	UID       string           `json:"uid,omitempty"`
-	Name      string           `json:"name,omitempty"`
-	Process   *ocsfProcess     `json:"process,omitempty"`
-	Container *ocsfContainer   `json:"container,omitempty"`
-	Data      ocsfEvidenceData `json:"data"`
+	UID         string           `json:"uid,omitempty"`
+	Name        string           `json:"name,omitempty"`
+	Process     *ocsfProcess     `json:"process,omitempty"`
+	File        *ocsfFile        `json:"file,omitempty"`
+	Source      *ocsfEndpoint    `json:"src_endpoint,omitempty"`
+	Destination *ocsfEndpoint    `json:"dst_endpoint,omitempty"`
+	Container   *ocsfContainer   `json:"container,omitempty"`
+	Data        ocsfEvidenceData `json:"data"`
+}
+
+type ocsfEndpoint struct {
+	IP   string `json:"ip"`
+	Port uint32 `json:"port,omitempty"`
 }
 
 // ocsfEvidenceData is what of an evidence has no attribute in OCSF.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -71,8 +72,6 @@ func ocsfFindingOf(r Revision, version string) (*ocsfFinding, error) {
 	}
 	if a.GetRevision() > 1 {
 		f.ActivityID, f.ActivityName = ocsfUpdate, "Update"
-	} else {
-		f.FindingInfo.CreatedTime = f.Time
 	}
 	f.TypeUID = ocsfClassDetection*100 + f.ActivityID
 	f.TypeName = f.ClassName + ": " + f.ActivityName
@@ -102,6 +101,7 @@ func ocsfSeverity(s sensorv1.Severity) (int, string) {
 func ocsfFindingInfoOf(a *alertv1.Alert) ocsfFindingInfo {
 	info := ocsfFindingInfo{
 		UID: a.GetId(), Title: a.GetTitle(), Desc: a.GetSummary(),
+		CreatedTime:        milliseconds(a.GetCreatedTime()),
 		ModifiedTime:       milliseconds(a.GetStoredTime()),
 		FirstSeenTime:      milliseconds(a.GetFirstTime()),
 		LastSeenTime:       milliseconds(a.GetLastTime()),
@@ -140,18 +140,38 @@ func ocsfEvidencesOf(a *alertv1.Alert) []ocsfEvidence {
 	var evidences []ocsfEvidence
 	for _, e := range a.GetEvidence() {
 		evidence := ocsfEvidence{
-			UID: e.GetEventId(), Name: e.GetRole(), Process: processes.of(e.GetProcessId()), Container: container,
+			UID: e.GetEventId(), Name: e.GetRole(), Process: processes.of(e.GetProcessId()), File: ocsfFileOf(e.GetFile()), Container: container,
 			Data: ocsfEvidenceData{
 				Time: milliseconds(e.GetTime()), Text: e.GetText(), Rule: e.GetRule(),
 				DetectionID: e.GetDetectionId(), Revision: e.GetRevision(),
 			},
 		}
+		evidence.Source, evidence.Destination = ocsfEndpointsOf(e)
 		if e.GetSeverity() != 0 {
 			_, evidence.Data.Severity = ocsfSeverity(e.GetSeverity())
 		}
 		evidences = append(evidences, evidence)
 	}
 	return evidences
+}
+
+// inbound is the kind of events in which the other side called.
+const inbound = sensorv1.Kind_KIND_NETWORK_ACCEPT
+
+// ocsfEndpointsOf tells who called whom: of what was accepted the other side called.
+func ocsfEndpointsOf(e *alertv1.Evidence) (source, destination *ocsfEndpoint) {
+	source, destination = ocsfEndpointOf(e.GetLocal()), ocsfEndpointOf(e.GetRemote())
+	if e.GetKind() == inbound {
+		return destination, source
+	}
+	return source, destination
+}
+
+func ocsfEndpointOf(a *sensorv1.Address) *ocsfEndpoint {
+	if _, err := netip.ParseAddr(a.GetIp()); err != nil || a.GetPort() > math.MaxUint16 {
+		return nil // required to be one
+	}
+	return &ocsfEndpoint{IP: a.GetIp(), Port: a.GetPort()}
 }
 
 func ocsfContainerOf(c *sensorv1.Container) *ocsfContainer {
@@ -215,6 +235,12 @@ func ocsfObservablesOf(a *alertv1.Alert) []ocsfObservable {
 		p := processes.byID[e.GetProcessId()]
 		add("evidences.process.name", ocsfObservableProcessName, "Process Name", p.GetName())
 		add("evidences.process.file.path", ocsfObservableFilePath, "File Path", p.GetExe().GetPath())
+		add("evidences.file.path", ocsfObservableFilePath, "File Path", e.GetFile().GetPath())
+		end := "dst_endpoint"
+		if e.GetKind() == inbound {
+			end = "src_endpoint"
+		}
+		add("evidences."+end+".ip", ocsfObservableIPAddress, "IP Address", e.GetRemote().GetIp())
 	}
 	return observables
 }

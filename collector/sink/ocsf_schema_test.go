@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -101,13 +102,13 @@ func (s schema) value(path, kind string, numbers []string, value any) []string {
 		if _, ok := value.(bool); !ok {
 			return bad("no boolean")
 		}
-	case "integer_t", "long_t", "timestamp_t":
+	case "integer_t", "long_t", "timestamp_t", "port_t":
 		number, ok := value.(json.Number)
 		if !ok {
 			return bad("no number")
 		}
 		n, err := number.Int64()
-		if err != nil || kind == "integer_t" && (n > math.MaxInt32 || n < math.MinInt32) || kind == "timestamp_t" && n < 0 {
+		if err != nil || kind == "integer_t" && (n > math.MaxInt32 || n < math.MinInt32) || kind == "timestamp_t" && n < 0 || kind == "port_t" && (n < 0 || n > 65535) {
 			return bad("out of range")
 		}
 		if len(numbers) > 0 && !slices.Contains(numbers, strconv.FormatInt(n, 10)) {
@@ -123,6 +124,9 @@ func (s schema) value(path, kind string, numbers []string, value any) []string {
 		}
 		if kind == "uuid_t" && !uuid.MatchString(text) {
 			return bad("wrong form")
+		}
+		if _, err := netip.ParseAddr(text); kind == "ip_t" && err != nil {
+			return bad("no address")
 		}
 	}
 	return nil

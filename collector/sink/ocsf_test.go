@@ -45,12 +45,17 @@ func webShell() Revision {
 			ImageDigest: "sha256:" + strings.Repeat("d", 64),
 			Pod:         &sensorv1.Pod{Name: "shop-7d4b9", Namespace: "store", Uid: "9c5a1bb2-6e0c-4c1a-9d8f-1f2e3d4c5b6a"},
 		}},
-		FirstTime: at(1), LastTime: at(5), StoredTime: at(6), TimeUncertainty: durationpb.New(40 * time.Millisecond),
+		FirstTime: at(1), LastTime: at(5), CreatedTime: at(2), StoredTime: at(6), TimeUncertainty: durationpb.New(40 * time.Millisecond),
 		Tactics: []string{"TA0003", "TA0002"}, Techniques: []string{"T1505.003", "T1190"}, Tags: []string{"web"},
 		Evidence: []*alertv1.Evidence{
 			{EventId: "agent:boot:11", Time: at(1), Role: "script", Text: "lighttpd wrote /var/www/html/shell.php",
 				Rule: "webshell-file-created-by-server", DetectionId: strings.Repeat("e", 32),
-				Severity: sensorv1.Severity_SEVERITY_HIGH, ProcessId: strings.Repeat("a", 32), Revision: 1},
+				Severity: sensorv1.Severity_SEVERITY_HIGH, ProcessId: strings.Repeat("a", 32), Revision: 1,
+				Kind: sensorv1.Kind_KIND_FILE_OPEN, File: &sensorv1.File{Path: "/var/www/html/shell.php", Name: "shell.php", Mode: 0o100644, SizeBytes: 28}},
+			{EventId: "agent:boot:13", Time: at(4), Role: "entry", Text: "lighttpd took a connection from 203.0.113.9 on port 80", ProcessId: strings.Repeat("a", 32), Revision: 1,
+				Kind: sensorv1.Kind_KIND_NETWORK_ACCEPT, Local: address("10.20.0.2", 80), Remote: address("203.0.113.9", 51514)},
+			{EventId: "agent:boot:14", Time: at(4), Role: "connect", Text: "lighttpd connected to 198.51.100.7 port 4444", ProcessId: strings.Repeat("a", 32), Revision: 1,
+				Kind: sensorv1.Kind_KIND_NETWORK_CONNECT, Local: address("10.20.0.2", 40112), Remote: address("198.51.100.7", 4444)},
 			{EventId: "agent:boot:15", Time: at(5), Role: "shell", Text: "php-cgi started sh -c id",
 				Rule: "web-server-spawned-shell", DetectionId: strings.Repeat("f", 32),
 				Severity: sensorv1.Severity_SEVERITY_HIGH, ProcessId: strings.Repeat("b", 32), Revision: 2},
@@ -66,6 +71,8 @@ func webShell() Revision {
 	}}
 }
 
+func address(ip string, port uint32) *sensorv1.Address { return &sensorv1.Address{Ip: ip, Port: port} }
+
 // documents are alerts from full to empty.
 func documents() map[string]Revision {
 	full := webShell()
@@ -74,7 +81,7 @@ func documents() map[string]Revision {
 	bare := Revision{Position: 1, Alert: &alertv1.Alert{Id: strings.Repeat("1", 32), Revision: 1}}
 	circle := Revision{Position: 2, Alert: &alertv1.Alert{
 		Id:        strings.Repeat("2", 32),
-		Evidence:  []*alertv1.Evidence{{ProcessId: "x"}, {}},
+		Evidence:  []*alertv1.Evidence{{ProcessId: "x"}, {}, {Local: address("nowhere", 1), Remote: address("::1", 70000), File: &sensorv1.File{}}},
 		Processes: []*sensorv1.Process{{Id: "x", ParentId: "y", Pid: 1 << 31}, {Id: "y", ParentId: "x", Exe: &sensorv1.File{Path: "/"}}},
 		Asset:     &alertv1.Asset{Container: &sensorv1.Container{Pod: &sensorv1.Pod{Uid: "not-a-uuid"}, Name: "c"}},
 	}}

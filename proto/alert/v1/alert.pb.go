@@ -552,7 +552,9 @@ type Alert struct {
 	Gaps []*v1.Gap `protobuf:"bytes,18,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	Tags []string  `protobuf:"bytes,19,rep,name=tags,proto3" json:"tags,omitempty"`
 	// When this revision was stored.
-	StoredTime    *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=stored_time,json=storedTime,proto3" json:"stored_time,omitempty"`
+	StoredTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=stored_time,json=storedTime,proto3" json:"stored_time,omitempty"`
+	// When the first revision was stored.
+	CreatedTime   *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,6 +729,13 @@ func (x *Alert) GetStoredTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Alert) GetCreatedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedTime
+	}
+	return nil
+}
+
 type Anchor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -864,7 +873,14 @@ type Evidence struct {
 	Severity    v1.Severity `protobuf:"varint,7,opt,name=severity,proto3,enum=seawall.sensor.v1.Severity" json:"severity,omitempty"`
 	ProcessId   string      `protobuf:"bytes,8,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
 	// The revision that brought it.
-	Revision      uint32 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint32 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of the event.
+	Kind v1.Kind `protobuf:"varint,13,opt,name=kind,proto3,enum=seawall.sensor.v1.Kind" json:"kind,omitempty"`
+	// What was acted on, where the event has it: the file without who wrote it (of an exec
+	// the program), and both ends of the connection.
+	File          *v1.File    `protobuf:"bytes,10,opt,name=file,proto3" json:"file,omitempty"`
+	Local         *v1.Address `protobuf:"bytes,11,opt,name=local,proto3" json:"local,omitempty"`
+	Remote        *v1.Address `protobuf:"bytes,12,opt,name=remote,proto3" json:"remote,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -962,6 +978,34 @@ func (x *Evidence) GetRevision() uint32 {
 	return 0
 }
 
+func (x *Evidence) GetKind() v1.Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return v1.Kind(0)
+}
+
+func (x *Evidence) GetFile() *v1.File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
+func (x *Evidence) GetLocal() *v1.Address {
+	if x != nil {
+		return x.Local
+	}
+	return nil
+}
+
+func (x *Evidence) GetRemote() *v1.Address {
+	if x != nil {
+		return x.Remote
+	}
+	return nil
+}
+
 var File_proto_alert_v1_alert_proto protoreflect.FileDescriptor
 
 const file_proto_alert_v1_alert_proto_rawDesc = "" +
@@ -999,7 +1043,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"GetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\vGetResponse\x12-\n" +
-	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xb9\x06\n" +
+	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xf8\x06\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\rR\brevision\x12\x12\n" +
@@ -1025,7 +1069,8 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x04gaps\x18\x12 \x03(\v2\x16.seawall.sensor.v1.GapR\x04gaps\x12\x12\n" +
 	"\x04tags\x18\x13 \x03(\tR\x04tags\x12;\n" +
 	"\vstored_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"storedTime\"H\n" +
+	"storedTime\x12=\n" +
+	"\fcreated_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\"H\n" +
 	"\x06Anchor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
@@ -1033,7 +1078,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x05Asset\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12:\n" +
-	"\tcontainer\x18\x03 \x01(\v2\x1c.seawall.sensor.v1.ContainerR\tcontainer\"\xa8\x02\n" +
+	"\tcontainer\x18\x03 \x01(\v2\x1c.seawall.sensor.v1.ContainerR\tcontainer\"\xe8\x03\n" +
 	"\bEvidence\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
@@ -1044,7 +1089,12 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\bseverity\x18\a \x01(\x0e2\x1b.seawall.sensor.v1.SeverityR\bseverity\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\b \x01(\tR\tprocessId\x12\x1a\n" +
-	"\brevision\x18\t \x01(\rR\brevision2\xcc\x02\n" +
+	"\brevision\x18\t \x01(\rR\brevision\x12+\n" +
+	"\x04kind\x18\r \x01(\x0e2\x17.seawall.sensor.v1.KindR\x04kind\x12+\n" +
+	"\x04file\x18\n" +
+	" \x01(\v2\x17.seawall.sensor.v1.FileR\x04file\x120\n" +
+	"\x05local\x18\v \x01(\v2\x1a.seawall.sensor.v1.AddressR\x05local\x122\n" +
+	"\x06remote\x18\f \x01(\v2\x1a.seawall.sensor.v1.AddressR\x06remote2\xcc\x02\n" +
 	"\vAlertStream\x12V\n" +
 	"\tSubscribe\x12\".seawall.alert.v1.SubscribeRequest\x1a#.seawall.alert.v1.SubscribeResponse0\x01\x12Z\n" +
 	"\vAcknowledge\x12$.seawall.alert.v1.AcknowledgeRequest\x1a%.seawall.alert.v1.AcknowledgeResponse\x12E\n" +
@@ -1084,6 +1134,9 @@ var file_proto_alert_v1_alert_proto_goTypes = []any{
 	(*v1.Process)(nil),            // 16: seawall.sensor.v1.Process
 	(*v1.Gap)(nil),                // 17: seawall.sensor.v1.Gap
 	(*v1.Container)(nil),          // 18: seawall.sensor.v1.Container
+	(v1.Kind)(0),                  // 19: seawall.sensor.v1.Kind
+	(*v1.File)(nil),               // 20: seawall.sensor.v1.File
+	(*v1.Address)(nil),            // 21: seawall.sensor.v1.Address
 }
 var file_proto_alert_v1_alert_proto_depIdxs = []int32{
 	1,  // 0: seawall.alert.v1.SubscribeRequest.filter:type_name -> seawall.alert.v1.Filter
@@ -1102,22 +1155,27 @@ var file_proto_alert_v1_alert_proto_depIdxs = []int32{
 	16, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
 	17, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
 	14, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
-	18, // 16: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
-	14, // 17: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	13, // 18: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
-	0,  // 19: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
-	3,  // 20: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
-	5,  // 21: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
-	7,  // 22: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
-	2,  // 23: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
-	4,  // 24: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
-	6,  // 25: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
-	8,  // 26: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
-	23, // [23:27] is the sub-list for method output_type
-	19, // [19:23] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	14, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
+	18, // 17: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
+	14, // 18: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	13, // 19: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
+	19, // 20: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
+	20, // 21: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
+	21, // 22: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
+	21, // 23: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
+	0,  // 24: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
+	3,  // 25: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
+	5,  // 26: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
+	7,  // 27: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
+	2,  // 28: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
+	4,  // 29: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
+	6,  // 30: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
+	8,  // 31: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
+	28, // [28:32] is the sub-list for method output_type
+	24, // [24:28] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_proto_alert_v1_alert_proto_init() }
