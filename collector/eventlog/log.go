@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sort"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 )
@@ -27,7 +26,8 @@ const (
 	publishTimeout = 30 * time.Second
 )
 
-// ErrFull says that the log has no room: try again later.
+// ErrFull says that the log takes nothing now, because it or its disk has no room: try
+// again later.
 var ErrFull = errors.New("event log is full")
 
 // Options say where the log is and how large it may be.
@@ -40,58 +40,29 @@ type Options struct {
 
 // Log is the event log. Close ends it.
 type Log struct {
-	server *server.Server
-	conn   *nats.Conn
-	js     jetstream.JetStream
-	stream jetstream.Stream
+	options Options
+	journal atomic.Pointer[journal] // nil while it cannot be opened
+	stop    context.CancelFunc
+	done    chan struct{} // closed when tend has ended
 }
 
 // Open starts the log and waits until it may be used.
-func Open(ctx context.Context, o Options) (_ *Log, err error) {
+func Open(ctx context.Context, o Options) (*Log, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
 	}
-	l := &Log{}
-	defer func() {
-		if err != nil {
-			l.Close()
-		}
+	j, err := openJournal(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{options: o, done: make(chan struct{})}
+	l.journal.Store(j)
+	tending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = stop
+	go func() {
+		defer close(l.done)
+		l.tend(tending)
 	}()
-	l.server, err = server.NewServer(&server.Options{
-		ServerName: "seawall-collector", DontListen: true, NoSigs: true,
-		JetStream: true, StoreDir: filepath.Clean(o.Dir), SyncAlways: true,
-		// Room for the stream's own bookkeeping beside its messages.
-		JetStreamMaxStore: o.MaxBytes + o.MaxBytes/8 + 64<<20, JetStreamMaxMemory: 64 << 20,
-		MaxPayload: MaxMessageBytes + 64<<10, // headers
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open event log in %s: %w", o.Dir, err)
-	}
-	l.server.SetLogger(adapter{o.Log}, false, false)
-	l.server.Start()
-	if !l.server.ReadyForConnections(startTimeout) {
-		return nil, fmt.Errorf("open event log in %s: not ready after %s", o.Dir, startTimeout)
-	}
-	if !l.server.JetStreamEnabled() {
-		return nil, fmt.Errorf("open event log in %s: JetStream did not start; the log says why", o.Dir)
-	}
-	if l.conn, err = nats.Connect("", nats.InProcessServer(l.server), nats.Name("collector"), nats.MaxReconnects(-1)); err != nil {
-		return nil, fmt.Errorf("connect to the event log: %w", err)
-	}
-	if l.js, err = jetstream.New(l.conn, jetstream.WithDefaultTimeout(publishTimeout)); err != nil {
-		return nil, fmt.Errorf("connect to the event log: %w", err)
-	}
-	l.stream, err = l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: streamName, Description: "what agents sent, and the collector's clock",
-		Subjects: []string{subjectRoot + ".>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard: jetstream.DiscardNew, MaxBytes: o.MaxBytes, MaxMsgSize: MaxMessageBytes + 64<<10,
-		Compression: jetstream.S2Compression, Replicas: 1, DenyDelete: true,
-		// High-water marks tell duplicates, for longer than any window.
-		Duplicates: 100 * time.Millisecond,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("open event log in %s: %w", o.Dir, err)
-	}
 	return l, nil
 }
 
@@ -100,11 +71,18 @@ func (l *Log) Append(ctx context.Context, to Subject, data []byte) (position uin
 	if len(data) > MaxMessageBytes {
 		return 0, fmt.Errorf("append to event log: message has %d bytes, more than %d", len(data), MaxMessageBytes)
 	}
-	ack, err := l.js.Publish(ctx, to.name(), data, jetstream.WithExpectStream(streamName))
-	if err != nil {
-		return 0, fmt.Errorf("append to event log: %w", classify(err))
+	j := l.journal.Load()
+	if j == nil {
+		return 0, fmt.Errorf("append to event log: it cannot be opened: %w", ErrFull)
 	}
-	return ack.Sequence, nil
+	ack, err := j.js.Publish(ctx, to.name(), data, jetstream.WithExpectStream(streamName))
+	switch {
+	case err == nil:
+		return ack.Sequence, nil
+	case ctx.Err() == nil && j.failed.Load():
+		return 0, fmt.Errorf("append to event log: it is opened anew: %w", ErrFull)
+	}
+	return 0, fmt.Errorf("append to event log: %w", classify(err))
 }
 
 // classify finds the refusal that means "later" among JetStream's errors.
@@ -126,7 +104,11 @@ func classify(err error) error {
 
 // Trim forgets messages up to the position, included: they have been read.
 func (l *Log) Trim(ctx context.Context, through uint64) error {
-	if err := l.stream.Purge(ctx, jetstream.WithPurgeSequence(through+1)); err != nil {
+	stream, err := l.stream()
+	if err != nil {
+		return fmt.Errorf("trim event log: %w", err)
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSequence(through+1)); err != nil {
 		return fmt.Errorf("trim event log: %w", err)
 	}
 	return nil
@@ -142,7 +124,11 @@ type State struct {
 
 // State asks the log.
 func (l *Log) State(ctx context.Context) (State, error) {
-	info, err := l.stream.Info(ctx)
+	stream, err := l.stream()
+	if err != nil {
+		return State{}, fmt.Errorf("ask event log: %w", err)
+	}
+	info, err := stream.Info(ctx)
 	if err != nil {
 		return State{}, fmt.Errorf("ask event log: %w", err)
 	}
@@ -163,12 +149,16 @@ func (l *Log) Before(ctx context.Context, t time.Time) (uint64, error) {
 	if state.Last == 0 || held <= 0 {
 		return state.Last, nil
 	}
+	stream, err := l.stream()
+	if err != nil {
+		return 0, fmt.Errorf("search event log: %w", err)
+	}
 	var failed error
 	older := sort.Search(held, func(i int) bool {
 		if failed != nil {
 			return true
 		}
-		m, err := l.stream.GetMsg(ctx, state.First+uint64(i))
+		m, err := stream.GetMsg(ctx, state.First+uint64(i))
 		if err != nil {
 			failed = err
 			return true
@@ -181,13 +171,19 @@ func (l *Log) Before(ctx context.Context, t time.Time) (uint64, error) {
 	return state.First - 1 + uint64(older), nil
 }
 
+// stream is the one that is open now.
+func (l *Log) stream() (jetstream.Stream, error) {
+	if j := l.journal.Load(); j != nil {
+		return j.stream, nil
+	}
+	return nil, errNotOpen
+}
+
 // Close ends the log; what was appended is on disk already.
 func (l *Log) Close() {
-	if l.conn != nil {
-		l.conn.Close()
-	}
-	if l.server != nil {
-		l.server.Shutdown()
-		l.server.WaitForShutdown()
+	l.stop()
+	<-l.done
+	if j := l.journal.Swap(nil); j != nil {
+		j.close()
 	}
 }

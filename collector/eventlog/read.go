@@ -38,7 +38,11 @@ func (l *Log) Read(ctx context.Context, after uint64, handle func(Message) error
 	if state.First > after+1 {
 		return fmt.Errorf("read event log behind %d, which begins at %d: %w", after, state.First, ErrTrimmed)
 	}
-	consumer, err := l.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{
+	j := l.journal.Load()
+	if j == nil {
+		return fmt.Errorf("read event log: %w", errNotOpen)
+	}
+	consumer, err := j.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
 	})
 	if err != nil {
