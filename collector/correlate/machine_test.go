@@ -69,6 +69,8 @@ func TestGaps(t *testing.T) {
 		{"just after", []*sensorv1.Record{s.shell(0), gapRecord(30*time.Second, time.Minute, 5)}, 5},
 		{"elsewhere in time", []*sensorv1.Record{gapRecord(-time.Hour, -time.Minute-1, 5), s.shell(0), gapRecord(time.Minute+1, time.Hour, 5)}, 0},
 		{"grown into", []*sensorv1.Record{s.shell(0), gapRecord(5*time.Minute, 6*time.Minute, 5), s.script(10 * time.Minute), s.script(11 * time.Minute)}, 5},
+		{"since nobody knows when", []*sensorv1.Record{s.shell(0), endlessGap(time.Hour, 5)}, 5},
+		{"which ended before", []*sensorv1.Record{endlessGap(-time.Minute-1, 5), s.shell(0)}, 0},
 		{"several", []*sensorv1.Record{s.shell(0), gapRecord(0, 1, 5), gapRecord(2, 3, 7)}, 12},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -89,6 +91,13 @@ func TestGaps(t *testing.T) {
 	if got := latest(play(t, l.messages)); len(got[0].Gaps) != 0 {
 		t.Error("another agent's gap")
 	}
+}
+
+// endlessGap is one of which only the end is known.
+func endlessGap(until time.Duration, count uint64) *sensorv1.Record {
+	r := gapRecord(0, until, count)
+	r.GetGap().Since = nil
+	return r
 }
 
 // TestSkew: an agent's clock may be hours off; its alerts are not, and say how far off they may be.

@@ -52,7 +52,7 @@ func (s *skew) offset() (add, uncertainty time.Duration) {
 // correct gives an agent's time on the collector's clock. Nothing happens after it was
 // told; a time that is none is when it was told.
 func (s *skew) correct(t *timestamppb.Timestamp, now time.Time) (at time.Time, uncertainty time.Duration) {
-	if t == nil || !t.IsValid() || t.Seconds <= 0 {
+	if !known(t) {
 		return now, 0
 	}
 	add, uncertainty := s.offset()
@@ -62,14 +62,24 @@ func (s *skew) correct(t *timestamppb.Timestamp, now time.Time) (at time.Time, u
 	return at, uncertainty
 }
 
+// gap is a gap on the collector's clock. One whose beginning nobody knows has none; it
+// ended when it was told, if nothing else is said.
 func (s *skew) gap(g *sensorv1.Gap, now time.Time) *sensorv1.Gap {
 	g = proto.CloneOf(g)
 	g.Class, g.Stage, g.Reason = cutID(g.Class), cutID(g.Stage), cutID(g.Reason)
-	since, _ := s.correct(g.Since, now)
 	until, _ := s.correct(g.Until, now)
-	if until.Before(since) {
-		until = since
+	if known(g.Since) {
+		since, _ := s.correct(g.Since, now)
+		if until.Before(since) {
+			until = since
+		}
+		g.Since = timestamppb.New(since)
+	} else {
+		g.Since = nil
 	}
-	g.Since, g.Until = timestamppb.New(since), timestamppb.New(until)
+	g.Until = timestamppb.New(until)
 	return g
 }
+
+// known tells a time from none.
+func known(t *timestamppb.Timestamp) bool { return t != nil && t.IsValid() && t.Seconds > 0 }

@@ -33,8 +33,12 @@ func tell(out io.Writer, a *alertv1.Alert) error {
 	tellProcesses(&b, a.GetProcesses())
 	tellEvidence(&b, a)
 	for _, g := range a.GetGaps() {
-		fmt.Fprintf(&b, "lost      %d × %s between %s and %s (%s, %s): the alert may be incomplete\n", g.GetCount(), event.Printable(g.GetClass()),
-			clock(g.GetSince().AsTime()), clock(g.GetUntil().AsTime()), event.Printable(g.GetStage()), event.Printable(g.GetReason()))
+		when := "before "
+		if g.GetSince() != nil {
+			when = "between " + clock(g.GetSince().AsTime()) + " and "
+		}
+		fmt.Fprintf(&b, "lost      %d × %s %s%s (%s, %s): the alert may be incomplete\n", g.GetCount(), event.Printable(g.GetClass()),
+			when, clock(g.GetUntil().AsTime()), event.Printable(g.GetStage()), event.Printable(g.GetReason()))
 	}
 	_, err := out.Write(b.Bytes())
 	return err
