@@ -102,6 +102,43 @@ func TestDamageCostsAGapAndNotMore(t *testing.T) {
 	}
 }
 
+// What was acked is not lost with the rest of its segment.
+func TestDamageAmongAckedEntries(t *testing.T) {
+	const size = entryHeaderBytes + 370
+	for _, test := range []struct{ acked, damaged, lost uint64 }{
+		{0, 3, 8}, {2, 3, 8}, {3, 3, 7}, {6, 3, 4}, {9, 3, 1}, {6, 9, 2},
+	} {
+		dir := t.TempDir()
+		names := segmented(t, dir, 2)
+		s := mustOpen(t, dir, small(nil))
+		r := mustReader(t, s, low)
+		for range max(1, test.acked) {
+			if _, err := r.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Ack(test.acked); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		rewrite(t, names[0], func(b []byte) []byte { b[headerBytes+(test.damaged-1)*size+100] ^= 1; return b })
+		g := newGaps()
+		o := small(nil)
+		o.OnGap = g.on
+		s = mustOpen(t, dir, o)
+		got := g.wait(t, Corrupt, 1)
+		if len(got) != 1 || got[0].Count != test.lost || got[0].Last != perSegment || got[0].First != max(test.acked, test.damaged-1)+1 {
+			t.Errorf("entry %d is damaged, %d are acked: %+v", test.damaged, test.acked, got)
+		}
+		checkBooks(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // checkDamage opens a damaged folder, twice: the gap is the same as long as something
 // before it is not acked, and what is appended after the damage is found too.
 func checkDamage(t *testing.T, dir string, segments int, first, last uint64) {

@@ -138,7 +138,7 @@ func (s *Spool) recoverLane(w *window, l *lane, found []*segment, st laneState, 
 
 	l.acked, l.last, l.until = st.Acked, max(st.Last, st.Acked), st.Until
 	// r runs over the entries: the next ordinal, and the entry before it.
-	r := recovery{next: st.Floor, sequence: st.Acked, until: 0}
+	r := recovery{next: st.Floor, sequence: st.Acked, until: 0, done: st.Done}
 	for i, g := range kept {
 		if g.ordinal > r.next {
 			s.missing(l, &r, g.ordinal, g.sequence-1)
@@ -174,12 +174,13 @@ type recovery struct {
 	next     uint64
 	sequence uint64
 	until    int64
+	done     uint64 // below it everything was acked, and is no loss
 }
 
 // missing books the entries from r.next to before ordinal, whose sequences end at last.
 func (s *Spool) missing(l *lane, r *recovery, ordinal, last uint64) {
-	if last > l.acked {
-		g := Gap{Lane: l.name, Reason: Corrupt, First: r.sequence + 1, Last: last, Since: r.until, Count: ordinal - r.next}
+	if from := max(r.next, r.done); last > l.acked && from < ordinal {
+		g := Gap{Lane: l.name, Reason: Corrupt, First: max(r.sequence, l.acked) + 1, Last: last, Since: r.until, Count: ordinal - from}
 		l.recovered = saturated(l.recovered, g.Count)
 		s.book(l, g)
 	}

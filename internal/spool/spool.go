@@ -111,6 +111,17 @@ func (l *lane) floor() uint64 {
 	return l.next
 }
 
+// firstLive is the ordinal of the oldest entry that is not acked, or of the next one.
+// Callers hold the mutex.
+func (l *lane) firstLive() uint64 {
+	for _, g := range l.segments {
+		if g.live.count > 0 {
+			return g.end - g.live.count // acks come in order
+		}
+	}
+	return l.next
+}
+
 // Open takes the folder, makes it if it is not there, and recovers what it holds.
 func Open(dir string, o Options) (*Spool, error) {
 	if err := o.complete(); err != nil {

@@ -35,6 +35,8 @@ type laneState struct {
 	// Next is the ordinal after the last durable entry, Last the highest sequence that
 	// was appended.
 	Next, Last uint64
+	// Done is the ordinal below which everything is acked; 0: not known.
+	Done uint64 `json:",omitempty"`
 	// Until is the time of the last durable entry.
 	Until int64
 }
@@ -42,7 +44,7 @@ type laneState struct {
 // plausible says that the numbers can be ours. Sequences begin at 1 and rise strictly, so
 // there are no more entries than the highest sequence.
 func (l *laneState) plausible() bool {
-	return l.Floor > 0 && l.Floor <= l.Next && l.Next-1 <= l.Last && l.Acked <= l.Last
+	return l.Floor > 0 && l.Floor <= l.Next && l.Next-1 <= l.Last && l.Acked <= l.Last && l.Done <= l.Next
 }
 
 func encodeState(st *state) ([]byte, error) {
@@ -121,7 +123,7 @@ func (s *Spool) saveState(clean bool) error {
 		st.Lanes[name] = l
 	}
 	for _, l := range s.lanes {
-		st.Lanes[l.name] = laneState{Acked: l.acked, Floor: l.floor(), Next: l.next, Last: l.last, Until: l.until}
+		st.Lanes[l.name] = laneState{Acked: l.acked, Floor: l.floor(), Next: l.next, Last: l.last, Done: l.firstLive(), Until: l.until}
 	}
 	st.Gaps = append(append(st.Gaps, s.told...), s.gaps...)
 	s.stateDue = zeroTime
