@@ -55,6 +55,9 @@ func (u *Uplink) spoolGap(s *spool.Spool, g spool.Gap) {
 }
 
 func (u *Uplink) spoolGapOf(s *spool.Spool, g spool.Gap, class string, count uint64) {
+	if g.Until == 0 { // damage hides its times; by now it was there
+		g.Until = u.options.Now().UnixNano()
+	}
 	data, err := proto.Marshal(&sensorv1.Record{BootId: u.options.BootID, Body: &sensorv1.Record_Gap{Gap: &sensorv1.Gap{
 		Class: class, Stage: "spool", Reason: saySpool(g), Count: count, Since: stamp(g.Since), Until: stamp(g.Until),
 	}}})

@@ -3,6 +3,7 @@ package uplink
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -229,6 +230,53 @@ func TestFullSpoolGivesGaps(t *testing.T) {
 			t.Fatalf("%d and %d lost, of %d", got, gaps["file_open"], events)
 		}
 		return got+int(gaps["file_open"]) == events && gaps["file_open"] > 0 && records["r"] == events/100
+	})
+}
+
+// What damage costs is told with its count, and a time that covers it.
+func TestDamagedSpoolGivesAGap(t *testing.T) {
+	c := newCollector(t)
+	o := c.options()
+	o.segmentBytes = 64 << 10
+	u := openUplink(t, o)
+	began := o.Now()
+	names := feed(u, "/"+strings.Repeat("p", 2000), 100)
+	spoolAll(t, u)
+	if err := u.Close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err := filepath.Glob(filepath.Join(o.Folder, "telemetry-*.segment"))
+	if err != nil || len(segments) < 2 {
+		t.Fatal(segments, err)
+	}
+	text, err := os.ReadFile(segments[0])
+	if err == nil {
+		text[len(text)/2] ^= 1
+		err = os.WriteFile(segments[0], text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	u = openUplink(t, o)
+	c.listen()
+	defer run(t, u)()
+	c.until(func() bool {
+		var gap *sensorv1.Gap
+		arrived := len(c.items)
+		for _, r := range c.items {
+			if g := r.GetGap(); g != nil {
+				gap = g
+				arrived--
+			}
+		}
+		if gap == nil || arrived+int(gap.GetCount()) < len(names) {
+			return false
+		}
+		if arrived+int(gap.GetCount()) > len(names) || gap.GetSince().AsTime().After(o.Now()) ||
+			gap.GetUntil().AsTime().Before(began) || gap.GetUntil().AsTime().After(o.Now()) {
+			t.Errorf("of %d records %d arrived, with the gap %v", len(names), arrived, gap)
+		}
+		return true
 	})
 }
 
