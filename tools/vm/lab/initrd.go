@@ -43,7 +43,7 @@ func ParseFile(text string) (File, error) {
 // the machine, then what containers need.
 func (m *Machine) usualModules() []string {
 	names := []string{"virtio_pci", "virtio_console"}
-	if m.Root != "" {
+	if m.Root != "" || len(m.Disks) > 0 {
 		names = append(names, "virtio_blk", "ext4")
 	}
 	return append(names, "overlay", "veth", "bridge", "dummy")

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ type Machine struct {
 	Kernel  Kernel
 	Files   []File
 	Root    string        // folder that becomes the root file system, ext4 on a disk; empty: initramfs
+	Disks   []string      // sockets of NBD servers: disks with a write cache, in order, behind Root's
 	Out     string        // folder that receives what the command left in the guest's /out
 	Memory  int           // MiB
 	CPUs    int           // processors
@@ -118,6 +120,11 @@ func (m *Machine) Run(ctx context.Context, argv ...string) (Result, error) {
 			return Result{}, fmt.Errorf("make root disk: %w", err)
 		}
 		c.Args = append(c.Args, "-drive", "format=raw,if=virtio,file="+inherit(c, disk))
+	}
+	for n, socket := range m.Disks {
+		c.Args = append(c.Args,
+			"-blockdev", fmt.Sprintf("driver=nbd,node-name=disk%d,server.type=unix,server.path=%s", n, strings.ReplaceAll(socket, ",", ",,")),
+			"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,write-cache=on", n))
 	}
 	limit := m.Timeout
 	if limit <= 0 {
