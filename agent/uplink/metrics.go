@@ -72,6 +72,8 @@ func (u *Uplink) Collect(ch chan<- prometheus.Metric) {
 	show("oldest_unacked_seconds", "Age of the oldest record on disk that the collector does not have.", gauge, oldest(stats, u.options.Now()).Seconds(), nil)
 	show("spool_bytes", "What the spool takes on disk.", gauge, float64(stats.Bytes), nil)
 	for _, l := range stats.Lanes {
+		show("durable_total", "Records that the spool has put on its disk, those included that the collector has by now.", counter,
+			float64(l.Durable), labels{"lane": string(l.Lane)})
 		show("spooled", "Records in the spool that the collector does not have.", gauge, float64(l.Queued), labels{"lane": string(l.Lane)})
 		for _, why := range spool.Reasons() {
 			show("dropped_total", "Records that the spool lost.", counter, float64(l.Dropped[why]),
