@@ -1,0 +1,185 @@
+package powercut
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/seawall-security/seawall/internal/tlsconf"
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+)
+
+// printer writes lines in the order in which they were said, and never holds one back:
+// the guest's port takes a write when the one before has left the machine, so what was
+// said meanwhile goes with the next.
+type printer struct {
+	lines chan []byte
+	ended chan error
+}
+
+func newPrinter(to io.Writer) *printer {
+	p := &printer{lines: make(chan []byte, 4096), ended: make(chan error, 1)}
+	go func() { p.ended <- p.run(to) }()
+	return p
+}
+
+func (p *printer) run(to io.Writer) error {
+	for line := range p.lines {
+		for len(line) < 64<<10 && len(p.lines) > 0 {
+			line = append(line, <-p.lines...)
+		}
+		if _, err := to.Write(line); err != nil {
+			return err
+		}
+	}
+	// The machine goes away when we have ended: one write more, and the last has left it.
+	_, err := to.Write([]byte("\n"))
+	return err
+}
+
+func (p *printer) say(r report) {
+	line, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // a report is plain data
+	}
+	p.lines <- append(line, '\n')
+}
+
+func (p *printer) close() error {
+	close(p.lines)
+	return <-p.ended
+}
+
+// readers follow the alerts.
+type readers struct {
+	g      *guest
+	client alertv1.AlertStreamClient
+	// Closed when the witness, and the SIEM, was told of the boot's first mark.
+	warm, caughtUp chan struct{}
+}
+
+// subscribe has a SIEM go on behind its cursor and a witness read from the beginning.
+func (g *guest) subscribe(ctx context.Context) (*readers, error) {
+	material, err := tlsconf.Files{Certificate: filepath.Join(clientFolder, "client.crt"), Key: filepath.Join(clientFolder, "client.key"),
+		Roots: filepath.Join(clientFolder, "ca.crt")}.Load()
+	if err != nil {
+		return nil, err
+	}
+	config := tlsconf.ClientConfig(tlsconf.NewSource(material), tlsconf.Peers{Roles: []tlsconf.Role{tlsconf.Collector}}, time.Now)
+	conn, err := grpc.NewClient("127.0.0.1:9443", grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	if err != nil {
+		return nil, err
+	}
+	r := &readers{g: g, client: alertv1.NewAlertStreamClient(conn), warm: make(chan struct{}), caughtUp: make(chan struct{})}
+	for who, name := range map[reader]string{witness: "", siem: "soc"} {
+		stream, err := r.client.Subscribe(ctx, &alertv1.SubscribeRequest{Subscription: name})
+		if err != nil {
+			return nil, fmt.Errorf("subscribe: %w", err)
+		}
+		go func() { g.fail(fmt.Errorf("read as %s: %w", who, r.follow(ctx, who, name, stream))) }()
+	}
+	return r, nil
+}
+
+// follow says what it is told. A named subscription acknowledges some of it.
+func (r *readers) follow(ctx context.Context, who reader, subscription string, stream alertv1.AlertStream_SubscribeClient) error {
+	warm := false
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if m.GetIdle() {
+			continue
+		}
+		t, err := tell(who, m)
+		if err != nil {
+			return err
+		}
+		r.g.say(report{Told: t})
+		if who == siem && m.GetPosition()%4 == 0 {
+			if _, err := r.client.Acknowledge(ctx, &alertv1.AcknowledgeRequest{Subscription: subscription, Position: m.GetPosition()}); err != nil {
+				return fmt.Errorf("acknowledge: %w", err)
+			}
+			r.g.say(report{Committed: m.GetPosition()})
+		}
+		if warm || !slices.Contains(t.Marks, r.g.plan.warm()) {
+			continue
+		}
+		warm = true
+		if who == siem {
+			close(r.caughtUp)
+		} else {
+			r.g.say(report{Stage: warmedUp})
+			close(r.warm)
+		}
+	}
+}
+
+const metricsURL = "http://127.0.0.1:9464/metrics"
+
+// counts are the agent's, of the detections' lane.
+type counts struct{ durable, acked, spooled, lost int }
+
+func scrape(ctx context.Context) (c counts, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, metricsURL, nil)
+	if err != nil {
+		return c, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return c, err
+	}
+	defer response.Body.Close()
+	found := 0
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		name, ours := strings.CutPrefix(name, "seawall_agent_uplink_")
+		if !ours {
+			continue
+		}
+		n, err := strconv.ParseFloat(value[strings.LastIndexByte(value, ' ')+1:], 64)
+		if err != nil {
+			return c, fmt.Errorf("scrape %s: %w", name, err)
+		}
+		switch {
+		case name == `durable_total{lane="detections"}`:
+			c.durable = int(n)
+			found++
+		case name == `acked_total{lane="detections"}`:
+			c.acked = int(n)
+			found++
+		case name == `spooled{lane="detections"}`:
+			c.spooled = int(n)
+			found++
+		case strings.HasPrefix(name, `dropped_total{lane="detections"`), strings.HasPrefix(name, "not_spooled_total"):
+			c.lost += int(n)
+		}
+	}
+	if found != 3 {
+		return c, errors.New("scrape: the agent's metrics have other names")
+	}
+	return c, nil
+}
+
+// settled waits until nothing is in the spool: all that follows in it are marks.
+func settled(ctx context.Context) (counts, error) {
+	for {
+		c, err := scrape(ctx)
+		if err != nil || c.spooled == 0 {
+			return c, err
+		}
+	}
+}
