@@ -68,12 +68,9 @@ func keptID(dir, fresh string) (string, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("read agent id: %w", err)
 	}
-	// Whole or not at all: a full disk would leave an empty file, an id that is never one.
-	whole := path + ".new"
-	if err := os.WriteFile(whole, []byte(fresh+"\n"), 0o600); err != nil {
-		return "", fmt.Errorf("keep agent id: %w", err)
-	}
-	if err := os.Rename(whole, path); err != nil {
+	// Whole and on disk, or not at all: a full disk or a power cut would leave an empty
+	// file, an id that is never one.
+	if err := tlsconf.WriteSecret(path, []byte(fresh+"\n")); err != nil {
 		return "", fmt.Errorf("keep agent id: %w", err)
 	}
 	return fresh, nil
