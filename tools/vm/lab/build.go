@@ -8,12 +8,12 @@ import (
 
 // Build compiles a package's program for the guest: static, for x86-64.
 func Build(ctx context.Context, program, pkg string) error {
-	return goTool(ctx, "build", "-trimpath", "-o", program, pkg)
+	return goTool(ctx, "build", "-trimpath", "-ldflags=-w", "-o", program, pkg)
 }
 
 // BuildTest compiles a package's tests into a program for the guest.
 func BuildTest(ctx context.Context, program, pkg string) error {
-	return goTool(ctx, "test", "-trimpath", "-c", "-o", program, pkg)
+	return goTool(ctx, "test", "-trimpath", "-ldflags=-w", "-c", "-o", program, pkg)
 }
 
 func goTool(ctx context.Context, args ...string) error {

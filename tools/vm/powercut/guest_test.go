@@ -98,11 +98,13 @@ func (g *guest) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := marks.run(g.warm()); err != nil {
-		return err
-	}
-	if err := g.await(read.warm); err != nil {
-		return err
+	for i, told := range []chan struct{}{read.first, read.second} {
+		if err := marks.run(g.warm()[i]); err != nil {
+			return err
+		}
+		if err := g.await(told); err != nil {
+			return err
+		}
 	}
 	if g.Final {
 		if err := g.await(read.caughtUp); err != nil {

@@ -15,7 +15,8 @@ type ledger struct {
 	promised  map[string]promiser // marks
 	positions map[uint64]*told    // of revisions that were told
 	revisions map[string]uint64   // by alert and revision
-	committed uint64              // of the subscription
+	committed uint64              // by the subscription
+	given     map[uint64]bool     // positions that the subscription was told of
 	agent     string
 	crashed   bool        // an agent has run and was cut off
 	waiting   []execution // of boots before this; not seen since
@@ -34,24 +35,23 @@ const (
 
 // boot is what happened since the machine was started.
 type boot struct {
-	name     string
-	stages   []stage
-	found    string      // by the probe
-	ran      []execution // since it is under load, and the first mark
-	since    int         // index of the first of those that promises count
-	spool    promise     // the latest
-	seen     map[string]bool
-	warm     *told               // first revision with the first mark
-	told     map[reader][]uint64 // positions
-	began    uint64              // what was committed then
-	known    []uint64            // positions that were told before, sorted
-	lost     int                 // promised and not there
-	missing  int                 // executed in earlier boots, promised by nobody, not there
-	promises map[promiser]int
+	name    string
+	stages  []stage
+	found   string // by the probe
+	ran     []execution
+	since   int     // index of the first of those that promises count
+	spool   promise // the latest
+	seen    map[string]bool
+	warm    *told               // first revision with the second mark
+	told    map[reader][]uint64 // positions
+	began   uint64              // what was committed then
+	known   []uint64            // positions that were told before, sorted
+	lost    int                 // promised and not there
+	missing int                 // executed in earlier boots, promised by nobody, not there
 }
 
 func newLedger() *ledger {
-	return &ledger{promised: map[string]promiser{}, positions: map[uint64]*told{}, revisions: map[string]uint64{}}
+	return &ledger{promised: map[string]promiser{}, positions: map[uint64]*told{}, revisions: map[string]uint64{}, given: map[uint64]bool{}}
 }
 
 func (l *ledger) problem(format string, args ...any) {
@@ -64,7 +64,7 @@ func (l *ledger) begin(name string) {
 		l.crashed = l.crashed || l.reached(agentRuns)
 		l.waiting = append(l.waiting, l.ran...)
 	}
-	l.boot = &boot{name: name, seen: map[string]bool{}, told: map[reader][]uint64{}, began: l.committed, promises: map[promiser]int{},
+	l.boot = &boot{name: name, seen: map[string]bool{}, told: map[reader][]uint64{}, began: l.committed,
 		known: slices.Sorted(maps.Keys(l.positions))}
 }
 
@@ -117,17 +117,20 @@ func (l *ledger) count(p promise) {
 // promise remembers who has gone furthest in saying that a mark is safe.
 func (l *ledger) promise(mark string, by promiser) {
 	rank := func(p promiser) int { return slices.Index([]promiser{"", bySpool, byCollector, bySIEM}, p) }
-	old := l.promised[mark]
-	if rank(by) <= rank(old) {
-		return
+	if rank(by) > rank(l.promised[mark]) {
+		l.promised[mark] = by
 	}
-	l.promised[mark] = by
-	if mark != recurring {
-		l.promises[by]++
-		if old != "" {
-			l.promises[old]--
+}
+
+// promises counts this boot's marks by who promised them.
+func (l *ledger) promises() map[promiser]int {
+	counts := map[promiser]int{}
+	for _, e := range l.ran {
+		if e.Mark != recurring {
+			counts[l.promised[e.Mark]]++
 		}
 	}
+	return counts
 }
 
 // tell compares a revision with what was told before.
@@ -136,6 +139,9 @@ func (l *ledger) tell(t *told) {
 		l.problem("%s is told of position %d after %d", t.Reader, t.Position, old)
 	}
 	l.told[t.Reader] = append(l.told[t.Reader], t.Position)
+	if t.Reader == siem {
+		l.given[t.Position] = true
+	}
 	key := fmt.Sprintf("%s revision %d", t.Alert, t.Revision)
 	if old, known := l.positions[t.Position]; known && (old.Alert != t.Alert || old.Revision != t.Revision || old.Content != t.Content) {
 		l.problem("position %d was %s revision %d (%s), and is %s (%s)", t.Position, old.Alert, old.Revision, old.Content, key, t.Content)
@@ -156,13 +162,13 @@ func (l *ledger) tell(t *told) {
 			continue
 		}
 		l.seen[m] = true
-		if m == (plan{Name: l.name}).warm() && l.warm == nil {
+		if m == (plan{Name: l.name}).warm()[1] && l.warm == nil {
 			l.warm = t
 		}
 	}
 }
 
-// audit is when the witness was told of the boot's first mark: everything promised in
+// audit is when the witness was told of the boot's second mark: everything promised in
 // earlier boots must have been told before that.
 func (l *ledger) audit() {
 	for _, mark := range slices.Sorted(maps.Keys(l.promised)) {
@@ -201,16 +207,25 @@ func (b *boot) last(who reader) uint64 {
 }
 
 // end ends a boot. Its subscription was told of what is right behind its cursor, without
-// a hole, as far as it came.
+// a hole, as far as it came. The cursor may be further than was said: its answer can have
+// been cut off.
 func (l *ledger) end() {
-	if !l.reached(warmedUp) {
-		return // the witness has not seen all
+	if !l.reached(warmedUp) || len(l.told[siem]) == 0 {
+		return // the witness has not seen all, or there is nothing to compare
 	}
-	expected := slices.DeleteFunc(slices.Sorted(maps.Keys(l.positions)), func(position uint64) bool {
-		return position <= l.began || position > l.last(siem)
-	})
-	if !slices.Equal(expected, l.told[siem]) {
-		l.problem("behind its cursor, %d, the subscription was told of %d revisions up to %d, and there are %d",
-			l.began, len(l.told[siem]), l.last(siem), len(expected))
+	first := l.told[siem][0]
+	if first <= l.began {
+		l.problem("position %d was acknowledged, up to %d, and is told again", first, l.began)
+	}
+	told := map[uint64]bool{}
+	for _, position := range l.told[siem] {
+		told[position] = true
+	}
+	for _, position := range slices.Sorted(maps.Keys(l.positions)) {
+		switch {
+		case position <= l.began, position > l.last(siem), told[position]:
+		case position > first || !l.given[position]:
+			l.problem("position %d, behind what was acknowledged, %d, is kept from the subscription", position, l.began)
+		}
 	}
 }

@@ -70,6 +70,8 @@ type world struct {
 	partial []byte       // a line of the guest, so far
 	// onPromise is called after each report of the spool.
 	onPromise func(promise)
+	times     []string // of stages
+	started   time.Time
 	onStage   func(stage)
 }
 
@@ -155,6 +157,7 @@ func (w *world) boot(p plan) (cut bool) {
 	}
 	w.ledger.begin(p.Name)
 	w.booted, _ = w.disk.Requests()
+	w.started, w.times = time.Now(), nil
 	w.stderr.Reset()
 	w.partial = nil
 	ctx, kill := context.WithCancelCause(w.Context())
@@ -216,7 +219,11 @@ func (w *world) Write(p []byte) (int, error) {
 		case r.Spool != nil && w.onPromise != nil:
 			w.onPromise(*r.Spool)
 		}
-		if r.Stage != "" && w.onStage != nil {
+		if r.Stage == "" {
+			continue
+		}
+		w.times = append(w.times, fmt.Sprintf("%s %.1f s", r.Stage, time.Since(w.started).Seconds()))
+		if w.onStage != nil {
 			w.onStage(r.Stage)
 		}
 	}
@@ -271,11 +278,10 @@ func TestPowerCut(t *testing.T) {
 // stumble cuts the power before the agent runs.
 func (w *world) stumble(name string, random *rand.Rand) {
 	w.Helper()
-	started := time.Now()
 	after := random.IntN(w.ready)
 	w.disk.CutAfter(after)
 	w.boot(plan{Name: name})
-	w.powerOn(fmt.Sprintf("%-8s %-14s after %d requests", name, w.reachedLast(), after), random, started)
+	w.powerOn(fmt.Sprintf("%-8s %-14s after %d requests", name, w.reachedLast(), after), random)
 }
 
 func (w *world) reachedLast() stage {
@@ -288,7 +294,6 @@ func (w *world) reachedLast() stage {
 // round cuts the power under load: some requests after some promises.
 func (w *world) round(name string, random *rand.Rand) {
 	w.Helper()
-	started := time.Now()
 	promises, requests := 15+random.IntN(60), random.IntN(120)
 	p := plan{Name: name}
 	if random.IntN(4) == 0 {
@@ -305,17 +310,19 @@ func (w *world) round(name string, random *rand.Rand) {
 		w.Fatal("the machine ended by itself")
 	}
 	l := w.ledger
+	promised := l.promises()
 	w.powerOn(fmt.Sprintf("%-8s %3d executed, promised by %d spool, %d collector, %d subscriber; of before %d missing under a gap",
-		name, len(l.ran), l.promises[bySpool], l.promises[byCollector], l.promises[bySIEM], l.missing), random, started)
+		name, len(l.ran), promised[bySpool], promised[byCollector], promised[bySIEM], l.missing), random)
 }
 
 // powerOn settles a cut, and says how the boot went.
-func (w *world) powerOn(how string, random *rand.Rand, started time.Time) {
+func (w *world) powerOn(how string, random *rand.Rand) {
 	w.Helper()
 	loss := disk.Loss(random.IntN(int(disk.LoseNothing) + 1))
 	o, err := w.disk.PowerOn(loss, random)
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.Logf("%s; the disk lost %v: %d of %d bytes in %d writes; %v", how, loss, o.Lost, o.Bytes, o.Cached, time.Since(started).Round(100*time.Millisecond))
+	w.Logf("%s; the disk lost %v: %d of %d bytes in %d writes; %.1f s (%s)",
+		how, loss, o.Lost, o.Bytes, o.Cached, time.Since(w.started).Seconds(), strings.Join(w.times, ", "))
 }

@@ -25,36 +25,64 @@ import (
 // the guest's port takes a write when the one before has left the machine, so what was
 // said meanwhile goes with the next.
 type printer struct {
-	lines chan []byte
+	lines chan printed
 	ended chan error
 }
 
+// printed is a line, and who waits for it to have left the machine, if anybody.
+type printed struct {
+	line []byte
+	left chan struct{}
+}
+
 func newPrinter(to io.Writer) *printer {
-	p := &printer{lines: make(chan []byte, 4096), ended: make(chan error, 1)}
+	p := &printer{lines: make(chan printed, 4096), ended: make(chan error, 1)}
 	go func() { p.ended <- p.run(to) }()
 	return p
 }
 
 func (p *printer) run(to io.Writer) error {
-	for line := range p.lines {
-		for len(line) < 64<<10 && len(p.lines) > 0 {
-			line = append(line, <-p.lines...)
+	for next := range p.lines {
+		text := next.line
+		for next.left == nil && len(text) < 64<<10 && len(p.lines) > 0 {
+			next = <-p.lines
+			text = append(text, next.line...)
 		}
-		if _, err := to.Write(line); err != nil {
+		if _, err := to.Write(text); err != nil {
 			return err
 		}
+		if next.left == nil {
+			continue
+		}
+		if err := push(to); err != nil {
+			return err
+		}
+		close(next.left)
 	}
-	// The machine goes away when we have ended: one write more, and the last has left it.
+	return push(to)
+}
+
+// push has the last write leave the machine.
+func push(to io.Writer) error {
 	_, err := to.Write([]byte("\n"))
 	return err
 }
 
-func (p *printer) say(r report) {
-	line, err := json.Marshal(r)
+func (p *printer) say(r report) { p.lines <- printed{line: line(r)} }
+
+// tell says it and returns when it has left the machine.
+func (p *printer) tell(r report) {
+	left := make(chan struct{})
+	p.lines <- printed{line(r), left}
+	<-left
+}
+
+func line(r report) []byte {
+	text, err := json.Marshal(r)
 	if err != nil {
 		panic(err) // a report is plain data
 	}
-	p.lines <- append(line, '\n')
+	return append(text, '\n')
 }
 
 func (p *printer) close() error {
@@ -66,8 +94,9 @@ func (p *printer) close() error {
 type readers struct {
 	g      *guest
 	client alertv1.AlertStreamClient
-	// Closed when the witness, and the SIEM, was told of the boot's first mark.
-	warm, caughtUp chan struct{}
+	// Closed when the witness was told of the boot's first mark, and of its second.
+	first, second chan struct{}
+	caughtUp      chan struct{} // closed when the SIEM was told of the second
 }
 
 // subscribe has a SIEM go on behind its cursor and a witness read from the beginning.
@@ -82,7 +111,8 @@ func (g *guest) subscribe(ctx context.Context) (*readers, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &readers{g: g, client: alertv1.NewAlertStreamClient(conn), warm: make(chan struct{}), caughtUp: make(chan struct{})}
+	r := &readers{g: g, client: alertv1.NewAlertStreamClient(conn),
+		first: make(chan struct{}), second: make(chan struct{}), caughtUp: make(chan struct{})}
 	for who, name := range map[reader]string{witness: "", siem: "soc"} {
 		stream, err := r.client.Subscribe(ctx, &alertv1.SubscribeRequest{Subscription: name})
 		if err != nil {
@@ -95,7 +125,15 @@ func (g *guest) subscribe(ctx context.Context) (*readers, error) {
 
 // follow says what it is told. A named subscription acknowledges some of it.
 func (r *readers) follow(ctx context.Context, who reader, subscription string, stream alertv1.AlertStream_SubscribeClient) error {
-	warm := false
+	type wait struct {
+		mark string
+		told chan struct{}
+	}
+	marks := r.g.plan.warm()
+	waits := []wait{{marks[0], r.first}, {marks[1], r.second}}
+	if who == siem {
+		waits = []wait{{marks[1], r.caughtUp}}
+	}
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -108,22 +146,22 @@ func (r *readers) follow(ctx context.Context, who reader, subscription string, s
 		if err != nil {
 			return err
 		}
-		r.g.say(report{Told: t})
-		if who == siem && m.GetPosition()%4 == 0 {
+		if who == witness || m.GetPosition()%4 != 0 {
+			r.g.say(report{Told: t})
+		} else {
+			// What is acknowledged may be skipped from now on: the host has to know of it.
+			r.g.out.tell(report{Told: t})
 			if _, err := r.client.Acknowledge(ctx, &alertv1.AcknowledgeRequest{Subscription: subscription, Position: m.GetPosition()}); err != nil {
 				return fmt.Errorf("acknowledge: %w", err)
 			}
 			r.g.say(report{Committed: m.GetPosition()})
 		}
-		if warm || !slices.Contains(t.Marks, r.g.plan.warm()) {
-			continue
-		}
-		warm = true
-		if who == siem {
-			close(r.caughtUp)
-		} else {
-			r.g.say(report{Stage: warmedUp})
-			close(r.warm)
+		for len(waits) > 0 && slices.Contains(t.Marks, waits[0].mark) {
+			if waits[0].told == r.second {
+				r.g.say(report{Stage: warmedUp})
+			}
+			close(waits[0].told)
+			waits = waits[1:]
 		}
 	}
 }

@@ -48,8 +48,10 @@ type plan struct {
 	Probe string `json:"probe,omitempty"`
 }
 
-// warm is the boot's first mark. What was promised before is told of before it is.
-func (p plan) warm() string { return p.Name + "-0" }
+// warm are the boot's first marks. The second is executed when the first has been told of:
+// revisions of one transaction have no order, so only the second comes behind all that
+// was promised before.
+func (p plan) warm() [2]string { return [2]string{p.Name + "-first", p.Name + "-second"} }
 
 // report is a line of the guest's output: one of these.
 type report struct {
@@ -69,7 +71,7 @@ type stage string
 const (
 	collectorRuns stage = "collector runs"
 	agentRuns     stage = "agent runs" // and its hooks are proven
-	warmedUp      stage = "warmed up"  // the witness was told of the boot's first mark
+	warmedUp      stage = "warmed up"  // the witness was told of the boot's second mark
 	loaded        stage = "under load" // promises count from here
 	written       stage = "written"    // by the probe
 	ended         stage = "ended"
