@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -388,5 +389,40 @@ func TestDetectionThatIsTooLarge(t *testing.T) {
 				t.Errorf("%d bytes, %d ancestors", proto.Size(d), len(a))
 			}
 		}
+	}
+}
+
+// What is only in memory does not count as durable.
+func TestDurableIsCounted(t *testing.T) {
+	u := openUplink(t, newCollector(t).options())
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(u)
+	durable := func() (n float64) {
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() != "seawall_agent_uplink_durable_total" {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				if m.GetLabel()[0].GetValue() == string(detections) {
+					n = m.GetCounter().GetValue()
+				}
+			}
+		}
+		return n
+	}
+	feed(u, "/a", 100) // with 10 detections
+	if n := durable(); n != 0 {
+		t.Errorf("%v records are durable before they were spooled", n)
+	}
+	spoolAll(t, u)
+	if n := durable(); n != 10 {
+		t.Errorf("%v records are durable, want 10", n)
+	}
+	if err := u.Close(); err != nil {
+		t.Error(err)
 	}
 }
