@@ -21,6 +21,11 @@ KERNELS ?= 5.10 6.1 6.12 new
 GATE_KERNELS := 5.10 6.1
 PREEMPTIBLE := 6.12
 
+# Power cuts in a VM: how many, and what makes them random.
+ROUNDS ?= 30
+SEED   ?= 1
+KERNEL ?= 6.1
+
 # What make test runs after setup, in this order: the quick ones first.
 GATES := check-format vet check-generated lint test-go test-race gate-kernels demo
 
@@ -75,7 +80,8 @@ test: setup ## set up, then everything that gates, with the time each part took
 
 .PHONY: test-go
 test-go: ## every test of this host's kernel, as root; one package at a time: they share the kernel
-	go test -p 1 -count=1 -timeout 30m $(EXEC) $$(go list ./... | grep -v '/tools/vm/smoke$$')
+	go test -p 1 -count=1 -timeout 30m $(EXEC) $$(go list ./... | grep -Ev '/tools/vm/(smoke|powercut)$$')
+	go test -count=1 -run TestLedger ./tools/vm/powercut
 
 .PHONY: test-race
 test-race: ## tests of the packages that run goroutines, under the race detector
@@ -100,6 +106,12 @@ test-kernels: setup ## the agent and the sensor's tests in VMs, for each kernel 
 .PHONY: gate-kernels
 gate-kernels: KERNELS := $(GATE_KERNELS)
 gate-kernels: test-kernels
+
+# Half a minute for each round in software emulation, so not in the gate.
+.PHONY: power-cut
+power-cut: setup ## collector and agent lose their power under load, ROUNDS times (SEED, KERNEL), in a VM
+	SEAWALL_POWER_ROUNDS='$(ROUNDS)' SEAWALL_POWER_SEED='$(SEED)' SEAWALL_POWER_KERNEL='$(KERNEL)' CI=true \
+		go test -count=1 -v -timeout 120m ./tools/vm/powercut
 
 .PHONY: bench
 bench: build ## benchmarks, and what the agent costs idle and under a storm (root), with the machine's load
