@@ -80,7 +80,6 @@ func newWorld(t *testing.T) *world {
 	for _, program := range []string{"qemu-system-x86_64", "busybox", "apt-get", "dpkg-deb"} {
 		testpriv.Program(t, program)
 	}
-	mke2fs := testpriv.Program(t, "mke2fs")
 	line := os.Getenv(kernelVariable)
 	if line == "" {
 		line = defaultKernel
@@ -91,7 +90,7 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{T: t, dir: t.TempDir(), kernel: kernel, ledger: newLedger(), ready: earlyRequests}
 	w.build()
-	w.makeDisk(mke2fs)
+	w.makeDisk("disk")
 	return w
 }
 
@@ -116,9 +115,10 @@ func (w *world) build() {
 }
 
 // makeDisk makes an empty file system and serves it until the test ends.
-func (w *world) makeDisk(mke2fs string) {
+func (w *world) makeDisk(name string) {
 	w.Helper()
-	image, err := os.Create(filepath.Join(w.dir, "image"))
+	mke2fs := testpriv.Program(w.T, "mke2fs")
+	image, err := os.Create(filepath.Join(w.dir, name+".image"))
 	if err == nil {
 		err = image.Truncate(diskBytes)
 	}
@@ -131,7 +131,7 @@ func (w *world) makeDisk(mke2fs string) {
 	if w.disk, err = disk.New(image, diskBytes); err != nil {
 		w.Fatal(err)
 	}
-	w.socket = filepath.Join(w.dir, "disk")
+	w.socket = filepath.Join(w.dir, name)
 	listener, err := net.Listen("unix", w.socket)
 	if err != nil {
 		w.Fatal(err)
@@ -222,7 +222,8 @@ func (w *world) Write(p []byte) (int, error) {
 		if r.Stage == "" {
 			continue
 		}
-		w.times = append(w.times, fmt.Sprintf("%s %.1f s", r.Stage, time.Since(w.started).Seconds()))
+		all, _ := w.disk.Requests()
+		w.times = append(w.times, fmt.Sprintf("%s %.1f s, %d requests", r.Stage, time.Since(w.started).Seconds(), all-w.booted))
 		if w.onStage != nil {
 			w.onStage(r.Stage)
 		}
@@ -275,6 +276,22 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
+// TestFirstStart cuts the power while everything is made for the first time: what is half
+// made must not keep the next start from getting it done.
+func TestFirstStart(t *testing.T) {
+	starts, seed := max(1, setting(t, roundsVariable, defaultRounds)/5), uint64(setting(t, seedVariable, defaultSeed))
+	w := newWorld(t)
+	for n := range starts {
+		if n > 0 {
+			w.makeDisk(fmt.Sprint("disk", n))
+			w.ledger = newLedger()
+		}
+		random := rand.New(rand.NewPCG(seed, 1<<32+uint64(n)))
+		w.stumble(fmt.Sprintf("first%d", n+1), random)
+		w.boot(plan{Name: fmt.Sprintf("second%d", n+1), Final: true})
+	}
+}
+
 // stumble cuts the power before the agent runs.
 func (w *world) stumble(name string, random *rand.Rand) {
 	w.Helper()
@@ -323,6 +340,6 @@ func (w *world) powerOn(how string, random *rand.Rand) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.Logf("%s; the disk lost %v: %d of %d bytes in %d writes; %.1f s (%s)",
-		how, loss, o.Lost, o.Bytes, o.Cached, time.Since(w.started).Seconds(), strings.Join(w.times, ", "))
+	w.Logf("%s; the disk lost %v, %d of %d bytes in %d writes; %.1f s (%s)",
+		how, loss, o.Lost, o.Bytes, o.Cached, time.Since(w.started).Seconds(), strings.Join(w.times, "; "))
 }
