@@ -43,7 +43,7 @@ type Disk struct {
 	mu       sync.Mutex // guards what follows
 	cache    []write    // not on the medium, oldest first
 	newest   map[int64][]byte
-	off      chan struct{} // closed while the power is off
+	off      chan struct{} // closed while the power is off; another each time it is turned on
 	isOff    bool
 	left     int // writes and flushes until the power goes; below 0: it stays
 	requests int // writes and flushes since New
@@ -153,12 +153,16 @@ func (d *Disk) forget() {
 	clear(d.newest)
 }
 
+// on reports whether the power that somebody began with is on still. What was on its way
+// at a cut must not arrive when the disk is turned on again.
+func (d *Disk) on(power <-chan struct{}) bool { return !d.isOff && power == d.off }
+
 // spend counts a write or flush, which is not done when the power goes first.
-func (d *Disk) spend() error {
-	if d.left == 0 {
+func (d *Disk) spend(power <-chan struct{}) error {
+	if d.left == 0 && d.on(power) {
 		d.cut()
 	}
-	if d.isOff {
+	if !d.on(power) {
 		return errOff
 	}
 	if d.left > 0 {
@@ -169,10 +173,10 @@ func (d *Disk) spend() error {
 }
 
 // write puts data into the cache, which keeps it.
-func (d *Disk) write(data []byte, offset int64) error {
+func (d *Disk) write(power <-chan struct{}, data []byte, offset int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.spend(); err != nil {
+	if err := d.spend(power); err != nil {
 		return err
 	}
 	if len(data) == 0 {
@@ -186,10 +190,10 @@ func (d *Disk) write(data []byte, offset int64) error {
 }
 
 // read finds what was written last, flushed or not.
-func (d *Disk) read(data []byte, offset int64) error {
+func (d *Disk) read(power <-chan struct{}, data []byte, offset int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.isOff {
+	if !d.on(power) {
 		return errOff
 	}
 	if _, err := d.medium.ReadAt(data, offset); err != nil {
@@ -204,10 +208,10 @@ func (d *Disk) read(data []byte, offset int64) error {
 }
 
 // flush puts the cache on the medium.
-func (d *Disk) flush() error {
+func (d *Disk) flush(power <-chan struct{}) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.spend(); err != nil {
+	if err := d.spend(power); err != nil {
 		return err
 	}
 	d.flushes++

@@ -118,6 +118,17 @@ func (c *client) reads(sector int, want []byte) {
 
 func (c *client) flush() { c.Helper(); c.do(0, commandFlush, 0, 0, nil) }
 
+// silent waits for the end of a session that a cut has ended: nothing more comes of it.
+func (c *client) silent() {
+	c.Helper()
+	if err := c.conn.(*net.UnixConn).CloseWrite(); err != nil {
+		c.Fatal(err)
+	}
+	if rest, err := io.ReadAll(c.conn); err != nil || len(rest) > 0 {
+		c.Errorf("%x, %v after the cut", rest, err)
+	}
+}
+
 func sectors(text byte, count int) []byte { return bytes.Repeat([]byte{text}, count*SectorBytes) }
 
 // restart cuts the power and turns it on again.
@@ -144,11 +155,17 @@ func TestCutTakesWhatWasNotFlushed(t *testing.T) {
 	if o := restart(t, d, LoseAll, nil); o != (Outcome{1, 2 * SectorBytes, 2 * SectorBytes}) {
 		t.Errorf("outcome %+v", o)
 	}
+	late := c
+	c = connect(t, d)
 	c.reads(1, slices.Concat(sectors('a', 2), sectors(0, 1)))
+	late.send(request(commandWrite, 9, 0, SectorBytes, sectors('x', 1)))
+	late.silent() // what comes from before the cut is not done
+	c.reads(0, sectors(0, 1))
 	c.write(2, 'c', 1)
 	if o := restart(t, d, LoseNothing, nil); o != (Outcome{1, SectorBytes, 0}) {
 		t.Errorf("outcome %+v", o)
 	}
+	c = connect(t, d)
 	c.reads(1, slices.Concat(sectors('a', 1), sectors('c', 1)))
 	if all, flushes := d.Requests(); all != 4 || flushes != 1 {
 		t.Errorf("%d requests, %d flushes", all, flushes)
@@ -162,18 +179,18 @@ func TestCutReorders(t *testing.T) {
 	for range 200 {
 		d, _ := newDisk(t)
 		for _, text := range []byte{'a', 'b', 'c'} {
-			if err := d.write(sectors(text, 2), 0); err != nil {
+			if err := d.write(d.Off(), sectors(text, 2), 0); err != nil {
 				t.Fatal(err)
 			}
 			if text == 'a' {
-				if err := d.flush(); err != nil {
+				if err := d.flush(d.Off()); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		restart(t, d, []Loss{LoseWrites, LoseSectors}[random.IntN(2)], random)
 		got := make([]byte, 2*SectorBytes)
-		if err := d.read(got, 0); err != nil {
+		if err := d.read(d.Off(), got, 0); err != nil {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(got, slices.Concat(bytes.Repeat(got[:1], SectorBytes), bytes.Repeat(got[SectorBytes:][:1], SectorBytes))) {
@@ -202,7 +219,7 @@ func TestPowerGoesAfterSoManyRequests(t *testing.T) {
 	c.send(request(commandWrite, 9, 0, SectorBytes, sectors('b', 1)))
 	<-off
 	c.send(request(commandFlush, 10, 0, 0, nil)) // not answered either
-	if err := d.read(make([]byte, SectorBytes), 0); err == nil {
+	if err := d.read(d.Off(), make([]byte, SectorBytes), 0); err == nil {
 		t.Error("a disk without power reads")
 	}
 	o, err := d.PowerOn(LoseNothing, nil)
@@ -212,13 +229,7 @@ func TestPowerGoesAfterSoManyRequests(t *testing.T) {
 	if _, err := d.PowerOn(LoseAll, nil); err == nil {
 		t.Error("turned on twice")
 	}
-	// The session of before the cut stays silent: its next bytes would be an answer.
-	if err := c.conn.(*net.UnixConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	if rest, err := io.ReadAll(c.conn); err != nil || len(rest) > 0 {
-		t.Errorf("%x, %v after the cut", rest, err)
-	}
+	c.silent()
 }
 
 func TestRefusedRequests(t *testing.T) {

@@ -70,15 +70,16 @@ func (d *Disk) Serve(l net.Listener) error {
 	}
 }
 
-// session speaks with one client to its end.
+// session speaks with one client to its end, which a cut is, too.
 func (d *Disk) session(conn io.ReadWriter) error {
+	power := d.Off()
 	in := bufio.NewReaderSize(conn, 64<<10)
 	begun, err := d.negotiate(in, conn)
 	if err != nil || !begun {
 		return err
 	}
 	for {
-		if more, err := d.answer(in, conn); err != nil || !more {
+		if more, err := d.answer(power, in, conn); err != nil || !more {
 			return err
 		}
 	}
@@ -141,7 +142,7 @@ func appendAnswer(b []byte, option, kind uint32, body []byte) []byte {
 }
 
 // answer takes one request; false: it was the last.
-func (d *Disk) answer(in io.Reader, out io.Writer) (bool, error) {
+func (d *Disk) answer(power <-chan struct{}, in io.Reader, out io.Writer) (bool, error) {
 	var head [28]byte
 	if _, err := io.ReadFull(in, head[:]); errors.Is(err, io.EOF) {
 		return false, nil
@@ -168,11 +169,11 @@ func (d *Disk) answer(in io.Reader, out io.Writer) (bool, error) {
 	case command == commandEnd:
 		return false, nil
 	case command == commandFlush:
-		err = d.flush()
+		err = d.flush(power)
 	case command == commandRead && fits:
-		err = d.read(data, offset)
+		err = d.read(power, data, offset)
 	case command == commandWrite && fits:
-		err = d.write(data, offset)
+		err = d.write(power, data, offset)
 	default:
 		refusal = errorInvalid
 	}
