@@ -263,7 +263,8 @@ func (g *guest) start(program string, arguments ...string) (*child, error) {
 				break
 			}
 		}
-		g.fail(fmt.Errorf("%s ended: %w", filepath.Base(program), c.Wait()))
+		_ = c.Wait() // its status tells more
+		g.fail(fmt.Errorf("%s ended: %s", filepath.Base(program), c.ProcessState))
 	}()
 	return c, nil
 }
