@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/seawall-security/seawall/internal/testpriv"
+	"github.com/seawall-security/seawall/tools/vm/disk"
 )
 
 // testKernel returns the kernel the tests of this package boot.
@@ -67,6 +69,51 @@ func TestRun(t *testing.T) {
 		t.Errorf("the guest saw %q, %v", seen, err)
 	}
 	t.Logf("%s: boot %v, command %v", k.Release, result.Boot, result.Took)
+}
+
+// What the guest flushes has come to the disk that it was given, and is there again.
+func TestDisks(t *testing.T) {
+	k := testKernel(t)
+	dir := t.TempDir()
+	medium, err := os.Create(filepath.Join(dir, "medium"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 20
+	if err := medium.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	d, err := disk.New(medium, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "a,b") // a comma means something to QEMU
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(l) }()
+	var stdout, stderr bytes.Buffer
+	m := Machine{Kernel: k, Disks: []string{socket}, Stdout: &stdout, Stderr: &stderr}
+	result, err := m.Run(t.Context(), "sh", "-c", "echo flushed | dd of=/dev/vda conv=fsync 2>/dev/null && head -c 8 /dev/vda")
+	if err := errors.Join(err, l.Close(), <-served); err != nil {
+		t.Fatal(err)
+	}
+	d.Cut()
+	if _, err := d.PowerOn(disk.LoseAll, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 8)
+	if _, err := medium.ReadAt(got, 0); err != nil || string(got) != "flushed\n" {
+		t.Errorf("the medium has %q, %v", got, err)
+	}
+	if result.Status != 0 || stdout.String() != "flushed\n" {
+		t.Errorf("status %d, stdout %q, stderr %q", result.Status, &stdout, &stderr)
+	}
+	if err := medium.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestRunOnDisk(t *testing.T) {
