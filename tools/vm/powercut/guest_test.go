@@ -46,7 +46,8 @@ func perform(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g := &guest{out: newPrinter(os.Stdout), failed: make(chan error, 4)}
+	g := &guest{failed: make(chan error, 4)}
+	g.out = newPrinter(os.Stdout, g.fail)
 	if err := json.Unmarshal(text, &g.plan); err != nil {
 		return fmt.Errorf("parse plan: %w", err)
 	}
@@ -57,14 +58,9 @@ func perform(ctx context.Context) error {
 		return fmt.Errorf("mount disk: %w", err)
 	}
 	if g.Probe != "" {
-		err = g.probe()
-	} else {
-		err = g.watch(ctx)
+		return g.probe()
 	}
-	if err != nil {
-		return err
-	}
-	return g.out.close()
+	return g.watch(ctx)
 }
 
 // watch runs collector, agent, readers and load.
@@ -110,7 +106,7 @@ func (g *guest) watch(ctx context.Context) error {
 		if err := g.await(read.caughtUp); err != nil {
 			return err
 		}
-		g.say(report{Stage: ended})
+		g.out.tell(report{Stage: ended})
 		return nil
 	}
 	return g.load(ctx, marks)

@@ -30,7 +30,7 @@ func (g *guest) probe() error {
 			}
 			found += name + " " + string(text[:3]) + " "
 		}
-		g.say(report{Found: &found})
+		g.out.tell(report{Found: &found})
 		return nil
 	}
 	for _, name := range []string{flushed, unflushed} {

@@ -26,7 +26,7 @@ import (
 // said meanwhile goes with the next.
 type printer struct {
 	lines chan printed
-	ended chan error
+	fail  func(error) // nothing more can be printed
 }
 
 // printed is a line, and who waits for it to have left the machine, if anybody.
@@ -35,31 +35,31 @@ type printed struct {
 	left chan struct{}
 }
 
-func newPrinter(to io.Writer) *printer {
-	p := &printer{lines: make(chan printed, 4096), ended: make(chan error, 1)}
-	go func() { p.ended <- p.run(to) }()
+func newPrinter(to io.Writer, fail func(error)) *printer {
+	p := &printer{lines: make(chan printed, 4096), fail: fail}
+	go p.run(to)
 	return p
 }
 
-func (p *printer) run(to io.Writer) error {
+// run ends with the guest.
+func (p *printer) run(to io.Writer) {
 	for next := range p.lines {
 		text := next.line
 		for next.left == nil && len(text) < 64<<10 && len(p.lines) > 0 {
 			next = <-p.lines
 			text = append(text, next.line...)
 		}
-		if _, err := to.Write(text); err != nil {
-			return err
+		_, err := to.Write(text)
+		if err == nil && next.left != nil {
+			err = push(to)
 		}
-		if next.left == nil {
-			continue
+		if err != nil {
+			p.fail(fmt.Errorf("print: %w", err))
 		}
-		if err := push(to); err != nil {
-			return err
+		if next.left != nil {
+			close(next.left)
 		}
-		close(next.left)
 	}
-	return push(to)
 }
 
 // push has the last write leave the machine.
@@ -83,11 +83,6 @@ func line(r report) []byte {
 		panic(err) // a report is plain data
 	}
 	return append(text, '\n')
-}
-
-func (p *printer) close() error {
-	close(p.lines)
-	return <-p.ended
 }
 
 // readers follow the alerts.
