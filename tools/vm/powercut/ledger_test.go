@@ -21,6 +21,10 @@ type ledger struct {
 	crashed   bool        // an agent has run and was cut off
 	waiting   []execution // of boots before this; not seen since
 
+	lost    int // marks that were promised and are not there
+	missing int // marks that nobody had promised, and a gap stands for
+	gaps    int // boots that told of the end of the agent before
+
 	*boot
 }
 
@@ -183,7 +187,9 @@ func (l *ledger) audit() {
 			l.problem("position %d is lost, which was %s revision %d", position, t.Alert, t.Revision)
 		}
 	}
-	if l.crashed && !l.warm.Gap {
+	if l.warm.Gap {
+		l.gaps++
+	} else if l.crashed {
 		l.problem("no gap says that the agent ended without closing its spool")
 	}
 	for _, e := range l.waiting {

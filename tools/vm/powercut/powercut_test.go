@@ -268,11 +268,11 @@ func TestPowerCut(t *testing.T) {
 		}
 	}
 	w.boot(plan{Name: "final", Final: true})
-	lost := w.ledger.lost
-	t.Logf("%d rounds in %v: %d detections were promised, %d revisions told; lost: %d",
-		rounds, time.Since(begun).Round(time.Second), len(w.ledger.promised), len(w.ledger.positions), lost)
-	if len(w.ledger.promised) < rounds*10 {
-		t.Errorf("%d promises in %d rounds prove little", len(w.ledger.promised), rounds)
+	l := w.ledger
+	t.Logf("%d rounds in %v: %d detections were promised, lost are %d; %d that nobody had promised are missing, under %d gaps; %d revisions are as they were told",
+		rounds, time.Since(begun).Round(time.Second), len(l.promised), l.lost, l.missing, l.gaps, len(l.positions))
+	if len(l.promised) < rounds*10 {
+		t.Errorf("%d promises in %d rounds prove little", len(l.promised), rounds)
 	}
 }
 
@@ -292,7 +292,7 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// stumble cuts the power before the agent runs.
+// stumble cuts the power before the agent runs, or not long after.
 func (w *world) stumble(name string, random *rand.Rand) {
 	w.Helper()
 	after := random.IntN(w.ready)
@@ -328,7 +328,7 @@ func (w *world) round(name string, random *rand.Rand) {
 	}
 	l := w.ledger
 	promised := l.promises()
-	w.powerOn(fmt.Sprintf("%-8s %3d executed, promised by %d spool, %d collector, %d subscriber; of before %d missing under a gap",
+	w.powerOn(fmt.Sprintf("%-8s %3d executed, promised by %d spool, %d collector, %d subscriber; missing so far %d",
 		name, len(l.ran), promised[bySpool], promised[byCollector], promised[bySIEM], l.missing), random)
 }
 
