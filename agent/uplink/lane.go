@@ -32,6 +32,7 @@ type lane struct {
 	batches chan []*sensorv1.Item // for who sends
 	window  chan struct{}         // one for each batch in flight or about to be
 	counts  *laneCounts
+	acked   chan<- struct{} // the uplink's
 
 	mu     sync.Mutex // guards what follows
 	flight []flight   // sent, oldest first
@@ -54,6 +55,7 @@ func (u *Uplink) openLane(name spool.Lane, number sensorv1.Lane, welcome *sensor
 	l := &lane{
 		name: number, reader: reader, bootID: u.options.BootID, has: map[string]uint64{},
 		batches: make(chan []*sensorv1.Item), window: make(chan struct{}, maxInFlight), counts: u.counts.of(name),
+		acked: u.acked,
 	}
 	for _, p := range welcome.GetPositions() {
 		if p.GetLane() == number {
@@ -117,10 +119,9 @@ func (l *lane) next(ctx context.Context, first bool) (*sensorv1.Item, error) {
 			l.has = nil // order: nothing that follows is there
 			return item, nil
 		}
-		if err := l.reader.Ack(e.Sequence); err != nil {
+		if err := l.free(e.Sequence, 1); err != nil {
 			return nil, err
 		}
-		l.counts.acked.Add(1)
 	}
 }
 
@@ -177,13 +178,29 @@ func (l *lane) ack(p *sensorv1.Position) error {
 	if last.last == p.GetSequence() && last.bootID != p.GetBootId() {
 		return fmt.Errorf("%w: it acknowledges %d of %s of another boot than was sent", errProtocol, last.last, l.name)
 	}
-	if err := l.reader.Ack(last.last); err != nil {
+	items := 0
+	for _, f := range l.flight[:done] {
+		items += f.items
+	}
+	if err := l.free(last.last, items); err != nil {
 		return err
 	}
-	for _, f := range l.flight[:done] {
-		l.counts.acked.Add(uint64(f.items))
+	for range done {
 		<-l.window
 	}
 	l.flight = append(l.flight[:0], l.flight[done:]...)
+	return nil
+}
+
+// free lets go of what the collector has, and says so.
+func (l *lane) free(sequence uint64, items int) error {
+	if err := l.reader.Ack(sequence); err != nil {
+		return err
+	}
+	l.counts.acked.Add(uint64(items))
+	select {
+	case l.acked <- struct{}{}:
+	default:
+	}
 	return nil
 }

@@ -35,8 +35,9 @@ const (
 // errRenewed ends a stream so that the next one shows a new certificate.
 var errRenewed = errors.New("the certificate was renewed")
 
-// keepSending holds a stream until ctx ends.
-func (u *Uplink) keepSending(ctx context.Context) {
+// keepSending begins streams until ctx ends. The one that stands then may go on until
+// sending ends.
+func (u *Uplink) keepSending(ctx, sending context.Context) {
 	if u.options.Begin != nil {
 		select {
 		case <-u.options.Begin:
@@ -55,7 +56,7 @@ func (u *Uplink) keepSending(ctx context.Context) {
 			u.counts.reconnects.Add(1)
 		}
 		began := u.options.Now()
-		err := u.connect(ctx)
+		err := u.connect(sending)
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -107,11 +107,12 @@ type Uplink struct {
 
 	sequence sync.Mutex // held from the choice of a sequence to its Append
 	counts   counts
+	acked    chan struct{} // something was acknowledged
 }
 
 // Open opens the spool; Run sends, Close closes it.
 func Open(o Options) (*Uplink, error) {
-	u := &Uplink{options: o, log: o.Log.Named("uplink"), queue: queue.New(), first: uint64(sinceBoot())}
+	u := &Uplink{options: o, log: o.Log.Named("uplink"), queue: queue.New(), first: uint64(sinceBoot()), acked: make(chan struct{}, 1)}
 	u.redactor.Store(o.Redactor)
 	u.mode.Store(&o.Telemetry)
 	u.settings.Store(new(string))
@@ -165,12 +166,17 @@ func (u *Uplink) Detection(d *sensorv1.Detection) {
 	}
 }
 
-// Run spools and sends until ctx ends, then spools what is queued, and returns.
+// Run spools and sends until ctx ends, then spools what is queued. If a stream stands it
+// may go on for up to partingTime, until the collector has everything; then Run returns.
 func (u *Uplink) Run(ctx context.Context) {
-	var sender sync.WaitGroup
-	sender.Go(func() { u.keepSending(ctx) })
+	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	ended := make(chan struct{})
+	go func() { defer close(ended); u.keepSending(ctx, sending) }()
 	u.write(ctx)
-	sender.Wait()
+	u.part(sending, ended)
+	stop()
+	<-ended
 }
 
 // Close makes what was spooled durable and gives the folder up. It comes after Run.
