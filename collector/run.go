@@ -102,7 +102,12 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	group, ctx := errgroup.WithContext(ctx)
 	server := newDoor(time.Now, p.log, registry).server(own.Source(), c.Cluster)
 	rows := enrol.NewRows(p.store)
+	reviewer, err := newReviewer(c.Enrolment.Kubernetes, os.Getenv)
+	if err != nil {
+		return err
+	}
 	enrolment, err := enrol.NewService(enrol.Options{Authority: p.authority, Tokens: enrol.NewTokens(rows, p.authority), Agents: rows,
+		Reviewer: reviewer, ServiceAccounts: c.Enrolment.Kubernetes.ServiceAccounts,
 		Limits: enrol.DefaultLimits, Metrics: registry, Log: p.log})
 	if err != nil {
 		return err

@@ -123,6 +123,9 @@ func checkConfig(c config.Config, out io.Writer) error {
 			return err
 		}
 	}
+	if _, err := newReviewer(c.Enrolment.Kubernetes, os.Getenv); err != nil {
+		return err
+	}
 	_, err := fmt.Fprintf(out, "configuration is usable, %d sinks\n", len(c.Sinks))
 	return err
 }

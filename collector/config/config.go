@@ -20,12 +20,48 @@ type Config struct {
 	// check them; ours know the collector by its CA.
 	Names []string `yaml:"names"`
 
+	Enrolment Enrolment `yaml:"enrolment"`
 	Admin     Admin     `yaml:"admin"`
 	Log       Log       `yaml:"log"`
 	EventLog  EventLog  `yaml:"event_log"`
 	Retention Retention `yaml:"retention"`
 	Sinks     []Sink    `yaml:"sinks"`
 }
+
+// Enrolment says who may become an agent, beside those who have a join token.
+type Enrolment struct {
+	Kubernetes Kubernetes `yaml:"kubernetes"`
+}
+
+// Kubernetes lets pods enrol by the tokens of their service accounts.
+type Kubernetes struct {
+	// Check is how tokens are checked; empty: none is taken.
+	Check Check `yaml:"check"`
+	// Audience is what agents' tokens are made for, ServiceAccounts (namespace/name) whose
+	// may enrol: every pod can have tokens of its own account for any audience.
+	Audience        string   `yaml:"audience"`
+	ServiceAccounts []string `yaml:"service_accounts"`
+
+	// JWKSFile has the cluster's public keys, as at its /openid/v1/jwks, and Issuer is who
+	// signs with them, for Keys.
+	JWKSFile string `yaml:"jwks_file"`
+	Issuer   string `yaml:"issuer"`
+
+	// Server is the API server's URL, TokenFile has the token that the collector asks
+	// with, and CAFile the server's CA, for Review. All empty: those of the pod that the
+	// collector runs in.
+	Server    string `yaml:"server"`
+	TokenFile string `yaml:"token_file"`
+	CAFile    string `yaml:"ca_file"`
+}
+
+// Check is how service account tokens are checked.
+type Check string
+
+const (
+	Keys   Check = "keys"   // by the cluster's public keys, without asking it
+	Review Check = "review" // by asking the API server (TokenReview)
+)
 
 // Admin is the HTTP server for operators.
 type Admin struct {

@@ -37,6 +37,11 @@ func TestParse(t *testing.T) {
 cluster: harbour
 listen: 0.0.0.0:9443
 names: [collector.example, 192.0.2.1]
+enrolment:
+  kubernetes:
+    check: review
+    audience: seawall
+    service_accounts: [seawall/agent]
 event_log: {keep: 2h}
 retention:
   alerts: {days: 30}
@@ -47,6 +52,7 @@ sinks:
 	fromFile := func(change func(*Config)) Config {
 		return told(func(c *Config) {
 			c.Cluster, c.Listen, c.Names = "harbour", "0.0.0.0:9443", []string{"collector.example", "192.0.2.1"}
+			c.Enrolment.Kubernetes = Kubernetes{Check: Review, Audience: "seawall", ServiceAccounts: []string{"seawall/agent"}}
 			c.EventLog.Keep, c.Retention.Alerts.Days = 2*time.Hour, 30
 			c.Sinks = []Sink{
 				{Name: "archive", Kind: File, Form: OCSF, Path: "/var/log/seawall/alerts.json"},

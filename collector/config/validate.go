@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seawall-security/seawall/collector/enrol"
@@ -40,6 +42,7 @@ func (c Config) Validate() error {
 	for _, name := range c.Names {
 		require(&p, "names", enrol.CheckName(name))
 	}
+	c.Enrolment.Kubernetes.validate(&p)
 	c.Admin.validate(&p)
 	settings.OneOf(&p, "log.level", c.Log.Level, obs.Levels...)
 
@@ -88,6 +91,54 @@ func (a Admin) validate(p *settings.Problems) {
 	if host, ip, ok := address(p, "admin.address", a.Address); ok {
 		p.Require(!a.Profiling || host == "localhost" || ip.IsLoopback(), "admin.profiling",
 			"shows the collector's memory: only on a loopback address, not on %s", a.Address)
+	}
+}
+
+// account is namespace/name, as Kubernetes lets them be called.
+var account = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+
+func (k Kubernetes) validate(p *settings.Problems) {
+	const section = "enrolment.kubernetes."
+	if k.Check != "" {
+		settings.OneOf(p, section+"check", k.Check, Keys, Review)
+		p.Require(k.Audience != "", section+"audience", "is missing: tokens made for others must not do")
+		p.Require(len(k.ServiceAccounts) > 0, section+"service_accounts", "is missing: nobody could enrol")
+	}
+	for _, name := range k.ServiceAccounts {
+		p.Require(account.MatchString(name), section+"service_accounts", "%q is not namespace/name", name)
+	}
+	// What another check has is a mistake, not something to be passed over.
+	for _, one := range []struct {
+		name, value string
+		check       Check // empty: any
+	}{
+		{"audience", k.Audience, ""}, {"service_accounts", strings.Join(k.ServiceAccounts, ","), ""},
+		{"jwks_file", k.JWKSFile, Keys}, {"issuer", k.Issuer, Keys},
+		{"server", k.Server, Review}, {"token_file", k.TokenFile, Review}, {"ca_file", k.CAFile, Review},
+	} {
+		switch {
+		case one.value == "":
+		case k.Check == "":
+			p.Require(false, section+one.name, "needs %scheck", section)
+		case one.check != "" && one.check != k.Check:
+			p.Require(false, section+one.name, "is nothing that check: %s has", k.Check)
+		}
+	}
+	for _, file := range []struct{ name, path string }{{"jwks_file", k.JWKSFile}, {"token_file", k.TokenFile}, {"ca_file", k.CAFile}} {
+		p.Require(file.path == "" || filepath.IsAbs(file.path), section+file.name, "%q is not an absolute path", file.path)
+	}
+	switch {
+	case k.Check == Keys:
+		p.Require(k.JWKSFile != "", section+"jwks_file", "is missing")
+		p.Require(k.Issuer != "", section+"issuer", "is missing")
+	case k.Check == Review && k.Server != "":
+		u, err := url.Parse(k.Server)
+		p.Require(err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "",
+			section+"server", "is no URL like https://host:port") // not shown: it may hold a password
+		p.Require(k.TokenFile != "", section+"token_file", "is missing: server, token_file and ca_file need each other")
+		p.Require(k.CAFile != "", section+"ca_file", "is missing: server, token_file and ca_file need each other")
+	case k.Check == Review:
+		p.Require(k.TokenFile == "" && k.CAFile == "", section+"server", "is missing: server, token_file and ca_file need each other")
 	}
 }
 

@@ -16,6 +16,17 @@ func TestValidate(t *testing.T) {
 	}
 	syslog := func(s *Sink) { s.Kind, s.Path, s.Transport, s.Address = Syslog, "", "udp", "siem:514" }
 	webhook := func(s *Sink) { s.Kind, s.Path, s.URL = Webhook, "", "https://siem.example/x" }
+	kubernetes := func(change func(*Kubernetes)) func(*Config) {
+		return func(c *Config) {
+			c.Enrolment.Kubernetes = Kubernetes{Check: Keys, Audience: "seawall", ServiceAccounts: []string{"seawall/agent"}, JWKSFile: "/x", Issuer: "https://c"}
+			change(&c.Enrolment.Kubernetes)
+		}
+	}
+	review := func(k *Kubernetes) {
+		k.Check, k.JWKSFile, k.Issuer = Review, "", ""
+		k.Server, k.TokenFile, k.CAFile = "https://192.0.2.1:6443", "/t", "/c"
+	}
+	const section = "enrolment.kubernetes."
 	for _, test := range []struct {
 		name   string
 		change func(*Config)
@@ -40,6 +51,29 @@ func TestValidate(t *testing.T) {
 		{"no bound", func(c *Config) { c.Retention.Alerts = Bound{} }, ""},
 		{"negative days", func(c *Config) { c.Retention.Alerts.Days = -1 }, "retention.alerts.days"},
 		{"negative bytes", func(c *Config) { c.Retention.Revisions.Bytes = -1 }, "retention.revisions.bytes"},
+
+		{"keys", kubernetes(func(*Kubernetes) {}), ""},
+		{"review", kubernetes(review), ""},
+		{"review behind a proxy's path", kubernetes(func(k *Kubernetes) { review(k); k.Server += "/k8s/clusters/c-1" }), ""},
+		{"review of the own cluster", kubernetes(func(k *Kubernetes) { review(k); k.Server, k.TokenFile, k.CAFile = "", "", "" }), ""},
+		{"trust without a check", kubernetes(func(k *Kubernetes) { k.Check, k.JWKSFile, k.Issuer = "none", "", "" }), section + "check"},
+		{"accounts without a check", func(c *Config) { c.Enrolment.Kubernetes.ServiceAccounts = []string{"a/b"} }, section + "service_accounts"},
+		{"audience without a check", func(c *Config) { c.Enrolment.Kubernetes.Audience = "a" }, section + "audience"},
+		{"any audience", kubernetes(func(k *Kubernetes) { k.Audience = "" }), section + "audience"},
+		{"any account", kubernetes(func(k *Kubernetes) { review(k); k.ServiceAccounts = nil }), section + "service_accounts"},
+		{"account of no namespace", kubernetes(func(k *Kubernetes) { k.ServiceAccounts = []string{"a/b", "agent"} }), section + "service_accounts"},
+		{"accounts by a pattern", kubernetes(func(k *Kubernetes) { k.ServiceAccounts = []string{"seawall/*"} }), section + "service_accounts"},
+		{"account as users are called", kubernetes(func(k *Kubernetes) { k.ServiceAccounts = []string{"system:serviceaccount:a/b"} }), section + "service_accounts"},
+		{"keys without keys", kubernetes(func(k *Kubernetes) { k.JWKSFile = "" }), section + "jwks_file"},
+		{"keys in a relative file", kubernetes(func(k *Kubernetes) { k.JWKSFile = "jwks.json" }), section + "jwks_file"},
+		{"keys of any issuer", kubernetes(func(k *Kubernetes) { k.Issuer = "" }), section + "issuer"},
+		{"keys and a server", kubernetes(func(k *Kubernetes) { k.Server = "https://x" }), section + "server"},
+		{"review and an issuer", kubernetes(func(k *Kubernetes) { review(k); k.Issuer = "i" }), section + "issuer"},
+		{"review in the clear", kubernetes(func(k *Kubernetes) { review(k); k.Server = "http://x" }), section + "server"},
+		{"review with a password", kubernetes(func(k *Kubernetes) { review(k); k.Server = "https://a:b@x" }), section + "server"},
+		{"review without a token", kubernetes(func(k *Kubernetes) { review(k); k.TokenFile = "" }), section + "token_file"},
+		{"review of any CA", kubernetes(func(k *Kubernetes) { review(k); k.CAFile = "" }), section + "ca_file"},
+		{"review of the own cluster by another CA", kubernetes(func(k *Kubernetes) { review(k); k.Server, k.TokenFile = "", "" }), section + "server"},
 
 		{"file", withSink(func(*Sink) {}), ""},
 		{"syslog", withSink(syslog), ""},

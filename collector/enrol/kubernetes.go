@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/seawall-security/seawall/internal/tlsconf"
 )
 
 // TokenReviewer tells whose a Kubernetes service account token is.
@@ -20,6 +22,10 @@ type TokenReviewer interface {
 
 // ErrNotReviewed says that a token could be good and the reviewer could not tell.
 var ErrNotReviewed = errors.New("the token could not be reviewed")
+
+// errNotOfPod refuses what people can make for themselves, and what cannot be taken back by
+// deleting a pod.
+var errNotOfPod = errors.New("it is not a service account's that is bound to a pod")
 
 // ServiceAccount is who holds a token.
 type ServiceAccount struct {
@@ -67,6 +73,40 @@ func NewKeyReviewer(jwks []byte, issuer, audience string, now func() time.Time) 
 		}
 	}
 	return r, nil
+}
+
+// KeyFileReviewer is a [KeyReviewer] by the keys that a file has at the time: clusters
+// change their keys.
+type KeyFileReviewer struct {
+	path, issuer, audience string
+	now                    func() time.Time
+}
+
+// NewKeyFileReviewer takes what [NewKeyReviewer] does. It reads the file once, to tell of
+// mistakes early.
+func NewKeyFileReviewer(path, issuer, audience string, now func() time.Time) (*KeyFileReviewer, error) {
+	r := &KeyFileReviewer{path: path, issuer: issuer, audience: audience, now: now}
+	if _, err := r.load(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *KeyFileReviewer) load() (*KeyReviewer, error) {
+	text, err := tlsconf.ReadFile(r.path)
+	if err != nil {
+		return nil, fmt.Errorf("read service account keys: %w", err)
+	}
+	return NewKeyReviewer(text, r.issuer, r.audience, r.now)
+}
+
+// Review implements TokenReviewer.
+func (r *KeyFileReviewer) Review(ctx context.Context, token string) (ServiceAccount, error) {
+	keys, err := r.load()
+	if err != nil {
+		return ServiceAccount{}, fmt.Errorf("%w: %w", ErrNotReviewed, err)
+	}
+	return keys.Review(ctx, token)
 }
 
 // claims that Kubernetes adds to the standard ones.
@@ -120,7 +160,7 @@ func (r *KeyReviewer) Review(_ context.Context, token string) (ServiceAccount, e
 		Pod: ours.Kubernetes.Pod.Name, Node: ours.Kubernetes.Node.Name,
 	}
 	if account.Pod == "" || standard.Subject != "system:serviceaccount:"+account.Namespace+":"+account.Name {
-		return ServiceAccount{}, errors.New("it is not a service account's that is bound to a pod")
+		return ServiceAccount{}, errNotOfPod
 	}
 	return account, nil
 }
