@@ -1,8 +1,8 @@
 package collecting
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,9 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +24,7 @@ import (
 	agent "github.com/seawall-security/seawall/agent/enrol"
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+	"github.com/seawall-security/seawall/tools/local"
 )
 
 var program string
@@ -50,18 +48,10 @@ func TestMain(m *testing.M) {
 // node is a collector with its data folder, which may stop and start.
 type node struct {
 	*testing.T
+	local.Collector
 	folder  string
-	flags   []string
 	address string
-	command *exec.Cmd
-	said    *lines
-}
-
-// lines is what the collector says, to be shown when a test fails.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	done chan struct{}
+	process *local.Process
 }
 
 func newNode(t *testing.T, settings string) *node {
@@ -71,89 +61,41 @@ func newNode(t *testing.T, settings string) *node {
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n.flags = []string{"--config", file, "--data-dir", filepath.Join(n.folder, "data")}
+	n.Collector = local.Collector{Path: program, Flags: []string{"--config", file, "--data-dir", filepath.Join(n.folder, "data")}}
 	return n
 }
 
 // start runs the collector until it is ready, on the address it had before.
 func (n *node) start() {
 	n.Helper()
-	address := n.address
-	if address == "" {
-		address = "127.0.0.1:0"
-	}
-	n.command = exec.CommandContext(n.Context(), program, append(n.flags, "--listen", address, "--admin-address", "")...)
-	out, err := n.command.StderrPipe()
+	process, address, err := n.Start(n.Context(), nil, "--listen", cmp.Or(n.address, "127.0.0.1:0"), "--admin-address", "")
 	if err != nil {
 		n.Fatal(err)
 	}
-	if err := n.command.Start(); err != nil {
-		n.Fatal(err)
-	}
-	n.said = &lines{done: make(chan struct{})}
-	ready := make(chan string, 1)
-	go func() {
-		defer close(n.said.done)
-		for scan := bufio.NewScanner(out); scan.Scan(); {
-			if _, address, ok := strings.Cut(scan.Text(), " listens on "); ok && strings.HasPrefix(scan.Text(), "ready: ") {
-				ready <- address
-			}
-			n.said.mu.Lock()
-			fmt.Fprintln(&n.said.text, scan.Text())
-			n.said.mu.Unlock()
-		}
-	}()
-	select {
-	case n.address = <-ready:
-	case <-n.said.done:
-		n.Fatalf("the collector ended:\n%s", n.log())
-	}
+	n.process, n.address = process, address
+	n.Cleanup(func() { _ = process.Kill() }) // of a test that failed
 }
 
-func (n *node) log() string {
-	n.said.mu.Lock()
-	defer n.said.mu.Unlock()
-	return n.said.text.String()
-}
+func (n *node) log() error { return n.process.LastLines() }
 
 // stop ends the collector in order; kill does not.
 func (n *node) stop() {
 	n.Helper()
-	n.signal(syscall.SIGTERM)
-	if err := n.end(); err != nil {
-		n.Errorf("stopped: %v\n%s", err, n.log())
+	if err := n.process.Stop(); err != nil {
+		n.Errorf("stopped: %v\n%v", err, n.log())
 	}
 }
 
 func (n *node) kill() {
 	n.Helper()
-	n.signal(syscall.SIGKILL)
-	_ = n.end() // killed
-}
-
-func (n *node) signal(s os.Signal) {
-	n.Helper()
-	if err := n.command.Process.Signal(s); err != nil {
-		n.Fatal(err)
+	if err := n.process.Kill(); err != nil {
+		n.Error(err)
 	}
-}
-
-func (n *node) end() error {
-	<-n.said.done // before Wait closes the pipe
-	return n.command.Wait()
 }
 
 // ask runs a command of the collector's beside it.
 func (n *node) ask(words string, more ...string) (string, error) {
-	n.Helper()
-	var errs bytes.Buffer
-	command := exec.CommandContext(n.Context(), program, append(append(strings.Fields(words), n.flags...), more...)...)
-	command.Stderr = &errs
-	out, err := command.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", words, err, errs.String())
-	}
-	return strings.TrimSpace(string(out)), nil
+	return n.Ask(n.Context(), words, more...)
 }
 
 func (n *node) must(words string, more ...string) string {
@@ -169,7 +111,9 @@ func (n *node) must(words string, more ...string) string {
 func (n *node) client(name, role string) string {
 	n.Helper()
 	folder := filepath.Join(n.folder, name)
-	n.must("client create "+name, "--role", role, "--out", folder)
+	if err := n.Client(n.Context(), name, role, folder); err != nil {
+		n.Fatal(err)
+	}
 	return folder
 }
 
@@ -187,12 +131,12 @@ func (n *node) dial(config *tls.Config) *grpc.ClientConn {
 // dialAs connects with a client's files.
 func (n *node) dialAs(folder string) *grpc.ClientConn {
 	n.Helper()
-	material, err := tlsconf.Files{Certificate: filepath.Join(folder, "client.crt"), Key: filepath.Join(folder, "client.key"),
-		Roots: filepath.Join(folder, "ca.crt")}.Load()
+	conn, err := local.Dial(n.address, folder)
 	if err != nil {
 		n.Fatal(err)
 	}
-	return n.dial(tlsconf.ClientConfig(tlsconf.NewSource(material), tlsconf.Peers{Roles: []tlsconf.Role{tlsconf.Collector}}, time.Now))
+	n.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 // enrol gets an agent in by a token.

@@ -62,7 +62,7 @@ func TestAgentFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, err := startAgent(t.Context(), script(t, c.text), "/s")
 			if err == nil {
-				<-a.ended
+				<-a.process.Ended()
 				err = a.stop()
 			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
