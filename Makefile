@@ -60,8 +60,9 @@ build: go-present ## build seawall-agent, seawall-collector and seawallctl into 
 	$(BUILD) -o build/seawallctl ./tools/seawallctl
 
 .PHONY: run
-run: build ## watch this host and print detections until Ctrl-C (needs root; more flags in ARGS)
-	$(ROOT) build/seawall-agent --standalone --output text $(ARGS)
+run: build ## collector and agent of this machine, alerts until Ctrl-C (root by sudo; STATE=folder, ARGS=the agent's flags, RUN=tools/run's)
+	go build -o build/seawall-run ./tools/run
+	build/seawall-run $(if $(STATE),-state '$(STATE)') $(RUN) -- $(ARGS)
 
 .PHONY: demo
 demo: setup build ## a real intrusion into a real container, and its honest twin
