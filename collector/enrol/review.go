@@ -20,7 +20,8 @@ import (
 )
 
 // APIReviewer asks the cluster's API server about each token. One of a pod or an account
-// that was deleted holds no more, at once.
+// that was deleted holds no more, but for the ten seconds that API servers remember a good
+// answer.
 type APIReviewer struct {
 	endpoint string
 	audience string

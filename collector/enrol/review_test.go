@@ -144,6 +144,9 @@ func TestAPIReviewer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := newAPIServer(t, test.answer)
 			r := s.reviewer(t)
+			if r.client.Timeout <= 0 {
+				t.Error("it waits for ever")
+			}
 			if test.unsure {
 				r.client.Timeout = time.Second
 			}
