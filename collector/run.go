@@ -15,6 +15,7 @@ import (
 
 	"github.com/seawall-security/seawall/collector/agents"
 	"github.com/seawall-security/seawall/collector/alert"
+	"github.com/seawall-security/seawall/collector/bundle"
 	"github.com/seawall-security/seawall/collector/config"
 	"github.com/seawall-security/seawall/collector/correlate"
 	"github.com/seawall-security/seawall/collector/enrol"
@@ -92,6 +93,10 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	}
 	clock := &ticker{log: p.events, cluster: c.Cluster, waits: &following.waits, logger: p.log.Named("ticker")}
 	known := agents.New(p.store, p.log)
+	bundles, err := bundle.Open(ctx, p.store)
+	if err != nil {
+		return err
+	}
 	keep := &retainer{store: p.store, log: p.events, keep: c.EventLog, rows: c.Retention,
 		correlated: following.position.Load, now: time.Now, logger: p.log.Named("retain")}
 	if err := keep.trim(ctx); err != nil {
@@ -113,12 +118,14 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 		return err
 	}
 	sensorv1.RegisterEnrolmentServer(server, enrolment)
-	sensor := ingest.New(ctx, ingest.Options{Log: clock, Agents: known, Identify: identify(rows), Now: time.Now, Logger: p.log.Named("ingest")})
+	sensor := ingest.New(ctx, ingest.Options{Log: clock, Agents: known, Identify: identify(rows),
+		Bundle: bundles.Current, Settings: settingsOf(c.Agents), Now: time.Now, Logger: p.log.Named("ingest")})
 	registry.MustRegister(sensor)
 	sensorv1.RegisterSensorServer(server, sensor)
 	alerts := siem.New(siem.Options{Store: book, Client: reader, Log: p.log.Named("siem"), Metrics: registry})
 	alertv1.RegisterAlertStreamServer(server, alerts)
-	collectorv1.RegisterManagementServer(server, agents.NewService(known))
+	collectorv1.RegisterManagementServer(server, &management{Lister: agents.NewLister(known), Service: bundle.NewService(bundle.Options{
+		Bundles: bundles, Client: caller, Offer: sensor.Offer, Now: time.Now, Log: p.log})})
 
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
@@ -160,6 +167,12 @@ func reader(ctx context.Context) (siem.Client, error) {
 		return siem.Client{}, err
 	}
 	return siem.Client{Name: peer.Name, Until: peer.Certificate.NotAfter}, nil
+}
+
+// caller is the name of a call's client, for the journal.
+func caller(ctx context.Context) (string, error) {
+	peer, err := tlsconf.PeerOf(ctx, tlsconf.Client)
+	return peer.Name, err
 }
 
 // identify tells the agent of a stream. A revoked one has a certificate until it ends,

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
-	"github.com/seawall-security/seawall/collector/ingest"
+	"github.com/seawall-security/seawall/collector/bundle"
 	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
@@ -33,8 +33,21 @@ var callers = map[string][]tlsconf.Role{
 	collectorv1.Management_ServiceDesc.ServiceName: {tlsconf.Client},
 }
 
+// looks are the methods of clients that change nothing but a reader's own place: viewers
+// may call these, operators all.
+var looks = map[string]bool{
+	alertv1.AlertStream_Subscribe_FullMethodName:     true,
+	alertv1.AlertStream_Acknowledge_FullMethodName:   true,
+	alertv1.AlertStream_List_FullMethodName:          true,
+	alertv1.AlertStream_Get_FullMethodName:           true,
+	collectorv1.Management_ListAgents_FullMethodName: true,
+	collectorv1.Management_GetBundle_FullMethodName:  true,
+}
+
 // Bounds of a connection, and why.
 const (
+	// A bundle is the largest thing that anybody sends.
+	maxMessageBytes = bundle.MaxBytes + 64<<10
 	// A SIEM has eight subscriptions and asks beside them; an agent has one stream.
 	maxStreams     = 64
 	maxHeaderBytes = 16 << 10
@@ -74,7 +87,7 @@ func newDoor(now func() time.Time, log *zap.Logger, metrics prometheus.Registere
 // server makes a gRPC server for all services; own is what it shows and trusts.
 func (d *door) server(own *tlsconf.Source, cluster string) *grpc.Server {
 	peers := tlsconf.Peers{Cluster: cluster, Roles: []tlsconf.Role{tlsconf.Agent, tlsconf.Client}, Optional: true}
-	return grpc.NewServer(append(ingest.ServerOptions(),
+	return grpc.NewServer(
 		grpc.Creds(tlsconf.ServerCredentials(tlsconf.ServerConfig(own, peers, d.now), d.refuse)),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			if _, err := d.admit(ctx, info.FullMethod); err != nil {
@@ -94,10 +107,10 @@ func (d *door) server(own *tlsconf.Source, cluster string) *grpc.Server {
 			defer cancel()
 			return handle(service, &bounded{stream, ctx})
 		}),
-		grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaderBytes), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaderBytes), grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingAfter, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPing, PermitWithoutStream: true}),
-	)...)
+	)
 }
 
 // bounded is a stream that ends with its caller's certificate.
@@ -127,6 +140,9 @@ func (d *door) admit(ctx context.Context, method string) (tlsconf.Peer, error) {
 	}
 	if d.now().After(peer.Certificate.NotAfter) { // on a connection that is older
 		return tlsconf.Peer{}, status.Error(codes.Unauthenticated, "the certificate has expired: connect with its successor")
+	}
+	if peer.Role == tlsconf.Client && peer.Access != tlsconf.Operator && !looks[method] {
+		return tlsconf.Peer{}, status.Errorf(codes.PermissionDenied, "%s is a %s: only an operator may do this", peer.Name, peer.Access)
 	}
 	return peer, nil
 }

@@ -113,9 +113,24 @@ func (a *Agents) Applied(_ context.Context, p ingest.Peer, applied *sensorv1.App
 	return nil
 }
 
-// Downstream implements ingest.Agents: nothing goes down yet.
-func (a *Agents) Downstream(context.Context, ingest.Peer) ([]*sensorv1.ToAgent, error) {
-	return nil, nil
+// BundleOf implements ingest.Agents.
+func (a *Agents) BundleOf(ctx context.Context, p ingest.Peer) (uint64, error) {
+	a.mu.Lock()
+	body := a.waiting[p].status
+	a.mu.Unlock()
+	if body == nil {
+		err := a.store.View(ctx, func(tx *store.Tx) error {
+			return tx.Row(ctx, "SELECT status FROM agents WHERE id = ?", []any{p.AgentID}, &body)
+		})
+		if err != nil {
+			return 0, fmt.Errorf("read status of agent: %w", err)
+		}
+	}
+	status := &sensorv1.AgentStatus{}
+	if err := proto.Unmarshal(body, status); err != nil {
+		return 0, fmt.Errorf("decode status of agent %s: %w", p.AgentID, err)
+	}
+	return status.BundleSerial, nil
 }
 
 func encode(message proto.Message) ([]byte, error) {

@@ -43,7 +43,7 @@ func open(t *testing.T, path string) *Agents {
 
 func list(t *testing.T, a *Agents) []*collectorv1.Agent {
 	t.Helper()
-	answer, err := NewService(a).ListAgents(t.Context(), &collectorv1.ListAgentsRequest{})
+	answer, err := NewLister(a).ListAgents(t.Context(), &collectorv1.ListAgentsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestListByPages(t *testing.T) {
 		var ids []string
 		request := &collectorv1.ListAgentsRequest{PageSize: size}
 		for first := true; first || request.PageToken != ""; first = false {
-			answer, err := NewService(a).ListAgents(t.Context(), request)
+			answer, err := NewLister(a).ListAgents(t.Context(), request)
 			must(t, err)
 			bytes := 0
 			for _, agent := range answer.Agents {
@@ -145,7 +145,7 @@ func TestListByPages(t *testing.T) {
 		}
 	}
 	for _, bad := range []*collectorv1.ListAgentsRequest{{PageSize: 1001}, {PageToken: strings.Repeat("x", 65)}} {
-		if _, err := NewService(a).ListAgents(t.Context(), bad); status.Code(err) != codes.InvalidArgument {
+		if _, err := NewLister(a).ListAgents(t.Context(), bad); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("got %v", err)
 		}
 	}

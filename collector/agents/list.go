@@ -24,17 +24,15 @@ const (
 	maxTokenBytes = 64 // an agent's id is a UUID
 )
 
-// Service is Management. Who may call it is for the server to check.
-type Service struct {
-	collectorv1.UnimplementedManagementServer
-	agents *Agents
-}
+// Lister is the part of Management that is about agents. Who may call it is for the
+// server to check.
+type Lister struct{ agents *Agents }
 
-// NewService returns a service to register with a gRPC server.
-func NewService(a *Agents) *Service { return &Service{agents: a} }
+// NewLister returns a service, to be registered as a part of Management.
+func NewLister(a *Agents) *Lister { return &Lister{agents: a} }
 
 // ListAgents implements Management.
-func (s *Service) ListAgents(ctx context.Context, r *collectorv1.ListAgentsRequest) (*collectorv1.ListAgentsResponse, error) {
+func (s *Lister) ListAgents(ctx context.Context, r *collectorv1.ListAgentsRequest) (*collectorv1.ListAgentsResponse, error) {
 	size := r.GetPageSize()
 	if size == 0 {
 		size = defaultPage

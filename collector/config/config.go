@@ -25,6 +25,7 @@ type Config struct {
 	Log       Log       `yaml:"log"`
 	EventLog  EventLog  `yaml:"event_log"`
 	Retention Retention `yaml:"retention"`
+	Agents    Agents    `yaml:"agents"`
 	Sinks     []Sink    `yaml:"sinks"`
 }
 
@@ -96,6 +97,13 @@ type Retention struct {
 type Bound struct {
 	Days  int   `yaml:"days"`
 	Bytes int64 `yaml:"bytes"`
+}
+
+// Agents is what agents are told to do. What is not said here each decides by its own
+// configuration.
+type Agents struct {
+	// Telemetry is none, trees or all: which events go up beside detections.
+	Telemetry string `yaml:"telemetry"`
 }
 
 // Sink is one way that alerts leave by.

@@ -45,6 +45,7 @@ enrolment:
 event_log: {keep: 2h}
 retention:
   alerts: {days: 30}
+agents: {telemetry: trees}
 sinks:
   - {name: archive, kind: file, path: /var/log/seawall/alerts.json}
   - {name: soc, kind: syslog, form: text, transport: tls, address: "siem:6514", minimum_severity: high}
@@ -53,7 +54,7 @@ sinks:
 		return told(func(c *Config) {
 			c.Cluster, c.Listen, c.Names = "harbour", "0.0.0.0:9443", []string{"collector.example", "192.0.2.1"}
 			c.Enrolment.Kubernetes = Kubernetes{Check: Review, Audience: "seawall", ServiceAccounts: []string{"seawall/agent"}}
-			c.EventLog.Keep, c.Retention.Alerts.Days = 2*time.Hour, 30
+			c.EventLog.Keep, c.Retention.Alerts.Days, c.Agents.Telemetry = 2*time.Hour, 30, "trees"
 			c.Sinks = []Sink{
 				{Name: "archive", Kind: File, Form: OCSF, Path: "/var/log/seawall/alerts.json"},
 				{Name: "soc", Kind: Syslog, Form: Text, Transport: "tls", Address: "siem:6514", MinimumSeverity: "high"},
@@ -97,7 +98,7 @@ sinks:
 }
 
 func TestParseRefuses(t *testing.T) {
-	bad := write(t, "log: {level: loud}\nlisten: nowhere\nsinks:\n  - name: a\n    kind: file\n    form: xml\n")
+	bad := write(t, "agents: {telemetry: some}\nlog: {level: loud}\nlisten: nowhere\nsinks:\n  - name: a\n    kind: file\n    form: xml\n")
 	for _, test := range []struct{ args, want string }{
 		{"token", `unknown command "token"`},
 		{"token burn", `unknown command "token burn"`},
@@ -109,10 +110,11 @@ func TestParseRefuses(t *testing.T) {
 		{"--uses 3", "flag provided but not defined"},
 		{"version now", "version takes none"},
 		{"--config /nowhere/x.yaml", "/nowhere/x.yaml"},
-		{"--config " + bad, bad + ":1: log.level"},
-		{"--config " + bad, bad + ":2: listen"},
+		{"--config " + bad, bad + ":1: agents.telemetry"},
+		{"--config " + bad, bad + ":2: log.level"},
+		{"--config " + bad, bad + ":3: listen"},
 		{"--config " + bad, "sinks[0].path: is missing"},
-		{"--config " + bad, bad + ":6: sinks[0].form"},
+		{"--config " + bad, bad + ":7: sinks[0].form"},
 		{"--config " + bad + " --listen x", "--listen"},
 	} {
 		if _, _, err := Parse(strings.Fields(test.args), io.Discard); err == nil || !strings.Contains(err.Error(), test.want) {

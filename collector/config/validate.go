@@ -32,6 +32,9 @@ const (
 // Severities are the words for a minimum, the least first.
 var Severities = []string{"info", "low", "medium", "high", "critical"}
 
+// Telemetries are the words for what goes up beside detections, the least first.
+var Telemetries = []string{"none", "trees", "all"}
+
 // Validate reports every setting that cannot be used: nil, or *settings.FieldError
 // values joined.
 func (c Config) Validate() error {
@@ -54,6 +57,9 @@ func (c Config) Validate() error {
 	for field, bound := range map[string]Bound{"retention.alerts": c.Retention.Alerts, "retention.revisions": c.Retention.Revisions} {
 		settings.Within(&p, field+".days", bound.Days, 0, maxDays)
 		p.Require(bound.Bytes >= 0, field+".bytes", "%d is below 0", bound.Bytes)
+	}
+	if c.Agents.Telemetry != "" {
+		settings.OneOf(&p, "agents.telemetry", c.Agents.Telemetry, Telemetries...)
 	}
 	p.Require(len(c.Sinks) <= maxSinks, "sinks", "there are %d, more than %d", len(c.Sinks), maxSinks)
 	names := make(map[string]bool)

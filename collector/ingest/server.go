@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -24,8 +23,6 @@ const (
 	helloTimeout = 10 * time.Second
 	// fullWait is between two tries to append to a full log.
 	fullWait = time.Second
-	// downQueue bounds what waits to go down to one agent.
-	downQueue = 16
 )
 
 var (
@@ -47,8 +44,8 @@ type Agents interface {
 	Status(ctx context.Context, p Peer, status *sensorv1.AgentStatus, at time.Time) error
 	// Applied notes what became of a bundle or settings.
 	Applied(ctx context.Context, p Peer, applied *sensorv1.Applied) error
-	// Downstream is what a new stream of the agent is sent first: bundle, settings.
-	Downstream(ctx context.Context, p Peer) ([]*sensorv1.ToAgent, error)
+	// BundleOf is the serial of the bundle that the agent last said it has; 0: none.
+	BundleOf(ctx context.Context, p Peer) (serial uint64, err error)
 }
 
 // Options are what the server needs.
@@ -58,6 +55,11 @@ type Options struct {
 	// Identify tells the agent of a stream by its certificate; its error is of
 	// package status.
 	Identify func(context.Context) (Peer, error)
+	// Bundle is the one that agents are to have; nil: there is none. Whenever that
+	// changes, Offer is called.
+	Bundle func() *Bundle
+	// Settings go to every agent that comes; nil: each keeps its own.
+	Settings *sensorv1.Settings
 	Now      func() time.Time
 	Logger   *zap.Logger
 }
@@ -71,15 +73,10 @@ type Server struct {
 	stopping                    <-chan struct{}
 }
 
-// New returns a server, to be registered with a grpc.Server made with ServerOptions.
+// New returns a server, to be registered with a grpc.Server.
 // Its streams end when ctx does; agents come back later.
 func New(ctx context.Context, o Options) *Server {
 	return &Server{options: o, sessions: sessions{of: make(map[Peer]*session)}, stopping: ctx.Done()}
-}
-
-// ServerOptions bound what a grpc.Server reads for this service.
-func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessageSize)}
 }
 
 // Stream implements sensorv1.SensorServer.
@@ -95,7 +92,7 @@ func (s *Server) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, sens
 	if err != nil {
 		return err
 	}
-	session := &session{peer: peer, node: hello.Node, cancel: cancel, ended: make(chan struct{}), down: make(chan *sensorv1.ToAgent, downQueue)}
+	session := &session{peer: peer, node: hello.Node, cancel: cancel, ended: make(chan struct{}), offered: make(chan struct{}, 1)}
 	if err := s.sessions.begin(ctx, session); err != nil {
 		close(session.ended)
 		return status.FromContextError(err).Err()
@@ -121,6 +118,9 @@ func receive(ctx context.Context, stream grpc.BidiStreamingServer[sensorv1.FromA
 	go func() {
 		for {
 			message, err := stream.Recv()
+			if n := proto.Size(message); err == nil && n > maxMessageSize { // gRPC's own bound is that of the largest service
+				err = status.Errorf(codes.ResourceExhausted, "a message of %d bytes, more than %d", n, maxMessageSize)
+			}
 			select {
 			case out <- received{message, err}:
 			case <-ctx.Done():
@@ -169,25 +169,25 @@ func (s *Server) serve(ctx context.Context, stream grpc.BidiStreamingServer[sens
 	if err := stream.Send(&sensorv1.ToAgent{Body: &sensorv1.ToAgent_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
-	first, err := s.options.Agents.Downstream(ctx, session.peer)
-	if err != nil {
-		return status.Errorf(codes.Unavailable, "find what the agent is to have: %v", err)
+	var err error
+	if session.has, err = s.options.Agents.BundleOf(ctx, session.peer); err != nil {
+		return status.Errorf(codes.Unavailable, "find what the agent has: %v", err)
 	}
-	for _, message := range first {
-		if err := stream.Send(message); err != nil {
+	if s.options.Settings != nil {
+		if err := stream.Send(&sensorv1.ToAgent{Body: &sensorv1.ToAgent_Settings{Settings: s.options.Settings}}); err != nil {
 			return err
 		}
 	}
 	for {
+		if err := s.bring(stream, session, log); err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-s.stopping:
 			return errStopping
-		case message := <-session.down:
-			if err := stream.Send(message); err != nil {
-				return err
-			}
+		case <-session.offered:
 		case r := <-incoming:
 			if errors.Is(r.err, io.EOF) {
 				return nil
@@ -220,6 +220,7 @@ func (s *Server) take(ctx context.Context, session *session, m *sensorv1.FromAge
 		}
 		return s.store(ctx, session, body.Batch, log)
 	case *sensorv1.FromAgent_Status:
+		session.has = body.Status.GetBundleSerial()
 		err = s.options.Agents.Status(ctx, session.peer, body.Status, s.options.Now())
 	case *sensorv1.FromAgent_Applied:
 		err = s.options.Agents.Applied(ctx, session.peer, body.Applied)
@@ -286,21 +287,5 @@ func (s *Server) append(ctx context.Context, to eventlog.Subject, data []byte, l
 			wait.Stop()
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// Push sends something to an agent that is connected. It reports whether it will be
-// sent; one that is not connected has it from Agents.Downstream when it comes.
-func (s *Server) Push(p Peer, m *sensorv1.ToAgent) bool {
-	session := s.sessions.get(p)
-	if session == nil {
-		return false
-	}
-	select {
-	case session.down <- m:
-		return true
-	default:
-		session.cancel(status.Error(codes.ResourceExhausted, fmt.Sprintf("the agent does not take what it is sent (%d waiting)", downQueue)))
-		return false
 	}
 }

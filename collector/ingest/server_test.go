@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func (m *memory) set(change func(*memory)) {
 // agents notes what it is told.
 type agents struct {
 	seen, statuses, applied chan Peer
-	down                    []*sensorv1.ToAgent
+	has                     uint64
 }
 
 func (a *agents) Seen(_ context.Context, p Peer, _ *sensorv1.Hello, _ time.Time) error {
@@ -83,7 +84,7 @@ func (a *agents) Applied(_ context.Context, p Peer, _ *sensorv1.Applied) error {
 	return nil
 }
 
-func (a *agents) Downstream(context.Context, Peer) ([]*sensorv1.ToAgent, error) { return a.down, nil }
+func (a *agents) BundleOf(context.Context, Peer) (uint64, error) { return a.has, nil }
 
 // desk is a server and what it needs, with a client.
 type desk struct {
@@ -92,18 +93,19 @@ type desk struct {
 	log    *memory
 	agents *agents
 	client sensorv1.SensorClient
+	bundle atomic.Pointer[Bundle]
 	stop   context.CancelFunc
 }
 
-func newDesk(t *testing.T) *desk {
+func newDesk(t *testing.T, change ...func(*Options)) *desk {
 	d := &desk{
 		T: t, log: &memory{refused: make(chan struct{}, 100)},
 		agents: &agents{seen: make(chan Peer, 100), statuses: make(chan Peer, 100), applied: make(chan Peer, 100)},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	d.stop = stop
-	d.server = New(ctx, Options{
-		Log: d.log, Agents: d.agents, Now: func() time.Time { return now }, Logger: zap.NewNop(),
+	o := Options{
+		Log: d.log, Agents: d.agents, Bundle: d.bundle.Load, Now: func() time.Time { return now }, Logger: zap.NewNop(),
 		Identify: func(ctx context.Context) (Peer, error) {
 			md, _ := metadata.FromIncomingContext(ctx)
 			if ids := md.Get("agent"); len(ids) == 1 {
@@ -111,9 +113,13 @@ func newDesk(t *testing.T) *desk {
 			}
 			return Peer{}, status.Error(codes.Unauthenticated, "no certificate")
 		},
-	})
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	d.server = New(ctx, o)
 	listener := bufconn.Listen(1 << 20)
-	serving := grpc.NewServer(ServerOptions()...)
+	serving := grpc.NewServer()
 	sensorv1.RegisterSensorServer(serving, d.server)
 	ended := make(chan struct{})
 	go func() {
@@ -341,26 +347,80 @@ func TestStoppingEndsStreamsThatWaitForRoom(t *testing.T) {
 	d.wantEnd(waiting, codes.Unavailable)
 }
 
+func bundleOf(serial uint64) *Bundle {
+	return NewBundle(serial, &sensorv1.SignedBundle{Bundle: []byte{byte(serial)}})
+}
+
+// wantBundle expects a bundle to be the next message.
+func (d *desk) wantBundle(s stream, serial uint64) {
+	d.Helper()
+	if got := d.receive(s).GetBundle().GetBundle(); len(got) != 1 || got[0] != byte(serial) {
+		d.Errorf("bundle %v came, want %d", got, serial)
+	}
+}
+
+// says has an agent tell which bundle it has.
+func (d *desk) says(s stream, serial uint64) {
+	d.Helper()
+	d.send(s, &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Status{Status: &sensorv1.AgentStatus{BundleSerial: serial}}})
+	<-d.agents.statuses
+}
+
+// quiet expects that nothing comes down before the answer to a batch.
+func (d *desk) quiet(s stream, sequence uint64) {
+	d.Helper()
+	d.send(s, batch(item(sequence, "p")))
+	if m := d.receive(s); m.GetAck().GetPosition().GetSequence() != sequence {
+		d.Errorf("%v came", m)
+	}
+}
+
 func TestWhatComesDown(t *testing.T) {
-	d := newDesk(t)
-	settings := &sensorv1.ToAgent{Body: &sensorv1.ToAgent_Settings{Settings: &sensorv1.Settings{Version: "1"}}}
-	d.agents.down = []*sensorv1.ToAgent{settings}
-	s := d.greeted("a1")
-	if got := d.receive(s).GetSettings().GetVersion(); got != "1" {
+	d := newDesk(t, func(o *Options) { o.Settings = &sensorv1.Settings{Version: "1"} })
+	if d.server.Offer() != 0 {
+		t.Error("somebody is connected")
+	}
+	first := d.greeted("a1")
+	if got := d.receive(first).GetSettings().GetVersion(); got != "1" {
 		t.Errorf("first came %q", got)
 	}
-	later := &sensorv1.ToAgent{Body: &sensorv1.ToAgent_Settings{Settings: &sensorv1.Settings{Version: "2"}}}
-	if !d.server.Push(Peer{"prod", "a1"}, later) || d.server.Push(Peer{"prod", "a2"}, later) {
-		t.Error("push does not know who is connected")
+	d.quiet(first, 1)
+
+	d.bundle.Store(bundleOf(5))
+	if got := d.server.Offer(); got != 1 {
+		t.Errorf("offered to %d agents", got)
 	}
-	if got := d.receive(s).GetSettings().GetVersion(); got != "2" {
-		t.Errorf("then came %q", got)
+	d.wantBundle(first, 5)
+	d.says(first, 0) // it does not take it: nobody insists
+	d.says(first, 5)
+	d.server.Offer()
+	d.quiet(first, 2)
+	d.send(first, &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Applied{Applied: &sensorv1.Applied{Version: "5"}}})
+	if got := <-d.agents.applied; got.AgentID != "a1" {
+		t.Errorf("noted %v", got)
 	}
-	d.send(s, &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Applied{Applied: &sensorv1.Applied{Version: "2"}}})
-	d.send(s, &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Status{Status: &sensorv1.AgentStatus{}}})
-	if a, b := <-d.agents.applied, <-d.agents.statuses; a != b || a.AgentID != "a1" {
-		t.Errorf("noted %v, %v", a, b)
+
+	second := d.greeted("a2")
+	d.receive(second) // settings
+	d.wantBundle(second, 5)
+	d.bundle.Store(bundleOf(6))
+	if got := d.server.Offer(); got != 2 {
+		t.Errorf("offered to %d agents", got)
 	}
+	d.wantBundle(first, 6)
+	d.wantBundle(second, 6)
+
+	// One that said so before is not sent what it has, but when it has lost it meanwhile.
+	d.agents.has = 6
+	third := d.greeted("a3")
+	d.receive(third) // settings
+	d.quiet(third, 1)
+	d.says(third, 6)
+	d.quiet(third, 2)
+	d.says(third, 0)
+	d.wantBundle(third, 6)
+	d.says(third, 0)
+	d.quiet(third, 3)
 }
 
 func FuzzBatch(f *testing.F) {

@@ -3,8 +3,6 @@ package ingest
 import (
 	"context"
 	"sync"
-
-	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // Peer is an agent by its certificate.
@@ -19,8 +17,12 @@ type session struct {
 	node   string
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
-	// down is what goes to the agent beside acknowledgements.
-	down chan *sensorv1.ToAgent
+	// offered holds one sign that the bundle may be another one now.
+	offered chan struct{}
+
+	// The serials of the bundle that the agent says it has, and of the last one it was
+	// sent on this stream. They are the stream's goroutine's.
+	has, sent uint64
 }
 
 // sessions holds the stream of each agent.
@@ -57,10 +59,17 @@ func (r *sessions) end(s *session) {
 	close(s.ended)
 }
 
-func (r *sessions) get(p Peer) *session {
+// offer wakes all streams, and returns how many there are.
+func (r *sessions) offer() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.of[p]
+	for _, s := range r.of {
+		select {
+		case s.offered <- struct{}{}:
+		default: // it will look anyway
+		}
+	}
+	return len(r.of)
 }
 
 func (r *sessions) count() int {

@@ -5,7 +5,9 @@ package obs
 const (
 	FieldAddress     = "address"
 	FieldAgent       = "agent_id"
+	FieldBundle      = "bundle_serial"
 	FieldCgroup      = "cgroup"
+	FieldClient      = "client"
 	FieldCondition   = "condition"
 	FieldContainerID = "container_id"
 	FieldCount       = "count"
