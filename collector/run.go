@@ -105,7 +105,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	registry.MustRegister(&pipeline{following: following, keep: keep})
 
 	group, ctx := errgroup.WithContext(ctx)
-	server := newDoor(time.Now, p.log, registry).server(own.Source(), c.Cluster)
+	server := newDoor(time.Now, p.log, registry).server(own.Source(), c.Cluster, c.Enrolment.RenewalGrace)
 	rows := enrol.NewRows(p.store)
 	reviewer, err := newReviewer(c.Enrolment.Kubernetes, os.Getenv)
 	if err != nil {
@@ -113,7 +113,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	}
 	enrolment, err := enrol.NewService(enrol.Options{Authority: p.authority, Tokens: enrol.NewTokens(rows, p.authority), Agents: rows,
 		Reviewer: reviewer, ServiceAccounts: c.Enrolment.Kubernetes.ServiceAccounts,
-		Limits: enrol.DefaultLimits, Metrics: registry, Log: p.log})
+		RenewalGrace: c.Enrolment.RenewalGrace, Limits: enrol.DefaultLimits, Metrics: registry, Log: p.log})
 	if err != nil {
 		return err
 	}

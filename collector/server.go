@@ -84,9 +84,10 @@ func newDoor(now func() time.Time, log *zap.Logger, metrics prometheus.Registere
 	return d
 }
 
-// server makes a gRPC server for all services; own is what it shows and trusts.
-func (d *door) server(own *tlsconf.Source, cluster string) *grpc.Server {
-	peers := tlsconf.Peers{Cluster: cluster, Roles: []tlsconf.Role{tlsconf.Agent, tlsconf.Client}, Optional: true}
+// server makes a gRPC server for all services; own is what it shows and trusts, grace how
+// long after its end an agent's certificate can still be renewed.
+func (d *door) server(own *tlsconf.Source, cluster string, grace time.Duration) *grpc.Server {
+	peers := tlsconf.Peers{Cluster: cluster, Roles: []tlsconf.Role{tlsconf.Agent, tlsconf.Client}, Optional: true, Grace: grace}
 	return grpc.NewServer(
 		grpc.Creds(tlsconf.ServerCredentials(tlsconf.ServerConfig(own, peers, d.now), d.refuse)),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {

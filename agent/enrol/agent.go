@@ -232,17 +232,22 @@ func (a *Agent) step(ctx context.Context) (time.Duration, error) {
 	}
 	var next *state
 	var err error
-	switch {
-	case s != nil && !expired:
+	why := "this agent has no certificate"
+	anew := s == nil
+	if s != nil {
 		next, err = a.renew(ctx, s)
 		err = wrap("renew certificate", err)
-	case !a.options.proof():
-		why := "this agent has no certificate"
-		if expired {
-			why = fmt.Sprintf("the certificate of %s expired on %s", s.identity, stamp(s.leaf().NotAfter))
+		// One that expired while the agent was off may still be good for this.
+		var refused *refusedError
+		if anew = expired && errors.As(err, &refused); anew {
+			why = fmt.Sprintf("the certificate of %s expired on %s and is not renewed any more (%v)", s.identity, stamp(s.leaf().NotAfter), refused)
+			a.log.Warn("expired certificate not renewed", zap.Error(err))
 		}
-		return 0, &CannotEnrolError{Why: why}
-	default:
+	}
+	if anew {
+		if !a.options.proof() {
+			return 0, &CannotEnrolError{Why: why}
+		}
 		next, err = a.enrol(ctx)
 		err = wrap("enrol", err)
 	}

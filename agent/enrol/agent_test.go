@@ -146,6 +146,41 @@ func TestExpiredWhileOff(t *testing.T) {
 	}
 }
 
+// A node that was off over the weekend comes back as who it was, with a token or without.
+func TestRenewsLate(t *testing.T) {
+	c := &clock{time: today}
+	server := listenLate(t, c, newAuthority(t), 5*24*time.Hour)
+	o := server.options(t)
+	o.JoinToken = server.token()
+	settled(t, o)
+	server.set(func() { server.id = secondID })
+	for i := range 2 {
+		c.advance(4 * 24 * time.Hour)
+		if id, _ := settled(t, o).Identity(); id.Name != firstID || len(server.renewed) != i+1 || len(server.enrolled) != 1 {
+			t.Errorf("it is %v; %d renewals, %d enrolments", id, len(server.renewed), len(server.enrolled))
+		}
+		o.JoinToken = nil
+	}
+
+	// A collector that is away, or has no time, says nothing about the certificate.
+	c.advance(2 * 24 * time.Hour)
+	a := open(t, o)
+	var cannot *CannotEnrolError
+	server.set(func() { server.refuse = status.Error(codes.ResourceExhausted, "too many") })
+	if _, err := a.step(t.Context()); err == nil || errors.As(err, &cannot) {
+		t.Errorf("a collector without time: %v", err)
+	}
+	a.options.Collector = "127.0.0.1:1"
+	if _, err := a.step(t.Context()); err == nil || errors.As(err, &cannot) {
+		t.Errorf("a collector that is away: %v", err)
+	}
+	a.options.Collector = server.address
+	server.set(func() { server.refuse = status.Error(codes.PermissionDenied, "the agent is revoked") })
+	if _, err := a.step(t.Context()); !errors.As(err, &cannot) || !strings.Contains(err.Error(), "the agent is revoked") {
+		t.Errorf("revoked: %v", err)
+	}
+}
+
 func TestNeverEnrolledAndNoToken(t *testing.T) {
 	server := listen(t, &clock{time: today}, newAuthority(t))
 	err := open(t, server.options(t)).Run(t.Context())

@@ -12,10 +12,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
@@ -35,18 +38,25 @@ func certificateRequest(key crypto.Signer) ([]byte, error) {
 
 // call runs one call on a connection of its own. Nothing is sent before the
 // handshake is done, and with it what the configuration asks of the collector.
+// An error is a [refusedError] if it will not get better by itself.
 func (a *Agent) call(ctx context.Context, config *tls.Config, do func(context.Context, sensorv1.EnrolmentClient) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	handshake := &witness{TransportCredentials: credentials.NewTLS(config), failed: new(atomic.Bool)}
 	conn, err := grpc.NewClient(a.options.Collector,
-		grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithTransportCredentials(handshake),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
 		grpc.WithDisableServiceConfig()) // the name service has no say
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	return do(ctx, sensorv1.NewEnrolmentClient(conn))
+	if err = do(ctx, sensorv1.NewEnrolmentClient(conn)); err != nil {
+		if code := status.Code(err); handshake.failed.Load() || code == codes.Unauthenticated || code == codes.PermissionDenied {
+			return &refusedError{err}
+		}
+	}
+	return err
 }
 
 // enrol gets the first certificate, or the first after the last one ran out.
@@ -102,7 +112,7 @@ func (a *Agent) introduce(request *sensorv1.EnrolRequest) (*tls.Config, error) {
 }
 
 // renew gets a certificate for a new key. An answer that gets lost costs
-// nothing: the old certificate still holds.
+// nothing: the old certificate still holds, or can still be renewed.
 func (a *Agent) renew(ctx context.Context, old *state) (*state, error) {
 	key, err := newKey()
 	if err != nil {

@@ -10,8 +10,9 @@
 //
 // With a join token the collector must show the CA whose key the token names;
 // with a Kubernetes service account token, one of the CAs in a file. Either is
-// sent only after that held. When a certificate ran out unrenewed, the agent
-// enrols anew, under another id; without a token it cannot, and Run says so.
+// sent only after that held. A certificate that ran out while the agent was
+// off is shown once more: for some days the collector renews it. Once it does not, the
+// agent enrols anew, under another id; without a token it cannot, and Run says so.
 //
 // Run does all that waits or talks; the other methods are safe for use by any
 // goroutine at any time.

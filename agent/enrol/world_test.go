@@ -118,6 +118,12 @@ type collector struct {
 // listen starts a collector that shows a certificate by ca (and, with it, more).
 func listen(t *testing.T, c *clock, ca authority, more ...*x509.Certificate) *collector {
 	t.Helper()
+	return listenLate(t, c, ca, 0, more...)
+}
+
+// listenLate starts one that renews certificates for so long after their end.
+func listenLate(t *testing.T, c *clock, ca authority, grace time.Duration, more ...*x509.Certificate) *collector {
+	t.Helper()
 	s := &collector{clock: c, t: t, ca: ca, id: firstID}
 	key, err := newKey()
 	if err != nil {
@@ -129,7 +135,7 @@ func listen(t *testing.T, c *clock, ca authority, more ...*x509.Certificate) *co
 		shown.Certificate = append(shown.Certificate, certificate.Raw)
 	}
 	source := tlsconf.NewSource(tlsconf.Material{Certificate: shown, Roots: []*x509.Certificate{ca.certificate}})
-	config := tlsconf.ServerConfig(source, tlsconf.Peers{Cluster: "prod", Roles: []tlsconf.Role{tlsconf.Agent}, Optional: true}, c.now)
+	config := tlsconf.ServerConfig(source, tlsconf.Peers{Cluster: "prod", Roles: []tlsconf.Role{tlsconf.Agent}, Optional: true, Grace: grace}, c.now)
 	server := grpc.NewServer(grpc.Creds(tlsconf.ServerCredentials(config, func(_ net.Addr, err error) { t.Log("handshake:", err) })))
 	sensorv1.RegisterEnrolmentServer(server, s)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -156,7 +162,7 @@ func (s *collector) Enrol(_ context.Context, r *sensorv1.EnrolRequest) (*sensorv
 }
 
 func (s *collector) Renew(ctx context.Context, r *sensorv1.RenewRequest) (*sensorv1.EnrolResponse, error) {
-	peer, err := tlsconf.PeerOf(ctx, tlsconf.Agent)
+	peer, err := tlsconf.LatePeerOf(ctx, tlsconf.Agent)
 	if err != nil {
 		return nil, status.Error(codes.Unauthenticated, err.Error())
 	}

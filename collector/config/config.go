@@ -29,9 +29,13 @@ type Config struct {
 	Sinks     []Sink    `yaml:"sinks"`
 }
 
-// Enrolment says who may become an agent, beside those who have a join token.
+// Enrolment says who may become an agent, beside those who have a join token, and for how
+// long one that was away still is one.
 type Enrolment struct {
 	Kubernetes Kubernetes `yaml:"kubernetes"`
+	// RenewalGrace is how long after its end an agent's certificate can still be renewed;
+	// 0: not at all.
+	RenewalGrace time.Duration `yaml:"renewal_grace"`
 }
 
 // Kubernetes lets pods enrol by the tokens of their service accounts.
@@ -165,6 +169,9 @@ const (
 	DefaultKeep = 24 * time.Hour
 	// Half of the log stays free for what comes while correlation is behind.
 	DefaultKeepBytes = eventlog.DefaultMaxBytes / 2
+	// A week: a node may be off over a long weekend. Who copied its disk can come as it
+	// for as long, unless it is revoked.
+	DefaultRenewalGrace = 7 * 24 * time.Hour
 )
 
 // Default is what the collector does when it is told nothing.
@@ -176,6 +183,7 @@ func Default() Config {
 		Admin:    Admin{Address: DefaultAdminAddress},
 		Log:      Log{Level: DefaultLogLevel},
 		EventLog: EventLog{MaxBytes: eventlog.DefaultMaxBytes, Keep: DefaultKeep, KeepBytes: DefaultKeepBytes},
+		Enrolment: Enrolment{RenewalGrace: DefaultRenewalGrace},
 		Retention: Retention{
 			Alerts:    Bound{Days: alert.Alerts.Default.Days, Bytes: alert.Alerts.Default.Bytes},
 			Revisions: Bound{Days: alert.Revisions.Default.Days, Bytes: alert.Revisions.Default.Bytes},

@@ -27,6 +27,7 @@ const (
 	maxKeep          = 366 * 24 * time.Hour
 	maxDays          = 3660
 	maxSinks         = 32
+	maxRenewalGrace  = 90 * 24 * time.Hour
 )
 
 // Severities are the words for a minimum, the least first.
@@ -58,6 +59,7 @@ func (c Config) Validate() error {
 		settings.Within(&p, field+".days", bound.Days, 0, maxDays)
 		p.Require(bound.Bytes >= 0, field+".bytes", "%d is below 0", bound.Bytes)
 	}
+	settings.Within(&p, "enrolment.renewal_grace", c.Enrolment.RenewalGrace, 0, maxRenewalGrace)
 	if c.Agents.Telemetry != "" {
 		settings.OneOf(&p, "agents.telemetry", c.Agents.Telemetry, Telemetries...)
 	}

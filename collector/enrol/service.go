@@ -33,6 +33,9 @@ type Options struct {
 	// ServiceAccounts (namespace/name) may enrol. Every pod can have tokens of
 	// its own account for any audience: whose it is decides.
 	ServiceAccounts []string
+	// RenewalGrace is how long after its end a certificate can still be renewed; the
+	// server's [tlsconf.Peers].Grace has to let it in. 0: not at all.
+	RenewalGrace time.Duration
 	Limits          Limits
 	Metrics         prometheus.Registerer
 	Log             *zap.Logger
@@ -137,10 +140,12 @@ func (s *Service) review(ctx context.Context, token string) (ServiceAccount, err
 	return account, nil
 }
 
-// Renew implements the rpc.
+// Renew implements the rpc. An agent that was away for longer than its certificate's life
+// may come with that certificate for a while yet: whoever has its key had the agent's disk
+// before it expired too, and revocation counts as ever.
 func (s *Service) Renew(ctx context.Context, r *sensorv1.RenewRequest) (*sensorv1.EnrolResponse, error) {
 	log := s.log.With(zap.Stringer(obs.FieldAddress, source(ctx)))
-	agent, err := tlsconf.PeerOf(ctx, tlsconf.Agent)
+	agent, err := tlsconf.LatePeerOf(ctx, tlsconf.Agent)
 	if err != nil {
 		return nil, s.refuse(log, codes.Unauthenticated, refusedIdentity, err.Error())
 	}
@@ -148,8 +153,11 @@ func (s *Service) Renew(ctx context.Context, r *sensorv1.RenewRequest) (*sensorv
 	if agent.Cluster != s.options.Authority.cluster {
 		return nil, s.refuse(log, codes.Unauthenticated, refusedIdentity, "the certificate is another cluster's")
 	}
-	if now.After(agent.Certificate.NotAfter) { // on a connection that is older
+	if now.After(agent.Certificate.NotAfter.Add(s.options.RenewalGrace)) { // on a connection that is older
 		return nil, s.refuse(log, codes.Unauthenticated, refusedIdentity, "the certificate has expired")
+	}
+	if now.After(agent.Certificate.NotAfter) {
+		log = log.With(zap.Time("expired", agent.Certificate.NotAfter))
 	}
 	if !s.renewals.allow(agent.Name, now) {
 		return nil, s.turnAway(source(ctx), now)

@@ -227,6 +227,38 @@ func TestRenew(t *testing.T) {
 	}
 }
 
+// An agent that was off for longer than its certificate's life comes back as who it was.
+func TestRenewWithAnExpiredCertificate(t *testing.T) {
+	grace := 5 * 24 * time.Hour // the collector's own certificate holds for seven
+	w := newWorld(t, func(o *Options) { o.RenewalGrace = grace })
+	id, certificate := w.enrolled()
+	revokedID, revoked := w.enrolled()
+	w.store.mu.Lock()
+	w.store.revoked[revokedID] = true
+	w.store.mu.Unlock()
+	renew := func(client sensorv1.EnrolmentClient) (*sensorv1.EnrolResponse, error) {
+		return client.Renew(t.Context(), &sensorv1.RenewRequest{CertificateRequestDer: request(t, p256(t))})
+	}
+	w.advance(agentLifetime + grace)
+	client := w.dial(certificate, "127.0.0.1")
+	answer, err := renew(client)
+	if err != nil || answer.GetAgentId() != id || !leafOf(t, answer).NotAfter.Equal(w.now().Add(agentLifetime)) {
+		t.Errorf("answered %v, %v", answer, err)
+	}
+	_, err = renew(w.dial(revoked, "127.0.0.1"))
+	wantCode(t, err, codes.PermissionDenied, "the agent is revoked")
+
+	// The grace ends on a connection that is older than its end, and for new ones.
+	w.advance(time.Second)
+	_, err = renew(client)
+	wantCode(t, err, codes.Unauthenticated, "has expired")
+	_, err = renew(w.dial(certificate, "127.0.0.1"))
+	wantCode(t, err, codes.Unavailable, "")
+	if err := <-w.failed; !strings.Contains(err.Error(), "expired on 2030-05-02T12:00:00Z") {
+		t.Errorf("handshake: %v", err)
+	}
+}
+
 func TestRevokedAgentsAreRefused(t *testing.T) {
 	w := newWorld(t, nil)
 	proof, key := w.token(1).Proof(), p256(t)

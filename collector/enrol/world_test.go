@@ -158,7 +158,7 @@ func newWorld(t *testing.T, change func(*Options)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peers := tlsconf.Peers{Cluster: "prod", Roles: []tlsconf.Role{tlsconf.Agent, tlsconf.Client}, Optional: true}
+	peers := tlsconf.Peers{Cluster: "prod", Roles: []tlsconf.Role{tlsconf.Agent, tlsconf.Client}, Optional: true, Grace: options.RenewalGrace}
 	server := grpc.NewServer(grpc.Creds(tlsconf.ServerCredentials(tlsconf.ServerConfig(w.server.Source(), peers, w.now),
 		func(_ net.Addr, err error) { w.failed <- err })))
 	sensorv1.RegisterEnrolmentServer(server, service)

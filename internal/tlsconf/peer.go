@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -29,10 +30,39 @@ func PeerOf(ctx context.Context, roles ...Role) (Peer, error) {
 	if !ok {
 		return Peer{}, errNoTLS
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	return PeerOfConnection(p.AuthInfo, roles...)
+}
+
+// LatePeerOf is PeerOf that takes an agent, too, who came with an expired certificate
+// within [Peers].Grace. Revocation apart, that may do one thing: renew it.
+func LatePeerOf(ctx context.Context, roles ...Role) (Peer, error) {
+	p, ok := peer.FromContext(ctx)
 	if !ok {
 		return Peer{}, errNoTLS
 	}
+	if late, ok := p.AuthInfo.(lateInfo); ok {
+		return peerOf(late.TLSInfo, roles)
+	}
+	return PeerOfConnection(p.AuthInfo, roles...)
+}
+
+// PeerOfConnection is PeerOf by what a handshake left ([ServerCredentials]).
+func PeerOfConnection(info credentials.AuthInfo, roles ...Role) (Peer, error) {
+	switch info := info.(type) {
+	case credentials.TLSInfo:
+		return peerOf(info, roles)
+	case lateInfo:
+		leaf := info.State.PeerCertificates[0]
+		return Peer{}, &CertificateError{Reason: Expired, Certificate: describe(leaf), Detail: "expired on " + stamp(leaf.NotAfter) + ": it can only be renewed"}
+	}
+	return Peer{}, errNoTLS
+}
+
+// lateInfo is of a connection whose peer came with an expired certificate. It is a type of
+// its own, so that whoever does not know of it takes the peer for nobody.
+type lateInfo struct{ credentials.TLSInfo }
+
+func peerOf(info credentials.TLSInfo, roles []Role) (Peer, error) {
 	if len(info.State.PeerCertificates) == 0 {
 		return Peer{}, &CertificateError{Reason: Missing, Detail: "the peer shows no certificate"}
 	}
@@ -51,13 +81,14 @@ func PeerOf(ctx context.Context, roles ...Role) (Peer, error) {
 // ServerCredentials are credentials.NewTLS that tell of handshakes that failed:
 // gRPC itself says so nowhere, and the client learns no more than "bad
 // certificate". Anybody can make refused be called often, at once from many
-// goroutines.
+// goroutines. The configuration is one of [ServerConfig].
 func ServerCredentials(config *tls.Config, refused func(from net.Addr, err error)) credentials.TransportCredentials {
-	return &telling{TransportCredentials: credentials.NewTLS(config), refused: refused}
+	return &telling{TransportCredentials: credentials.NewTLS(config), now: config.Time, refused: refused}
 }
 
 type telling struct {
 	credentials.TransportCredentials
+	now     func() time.Time
 	refused func(net.Addr, error)
 }
 
@@ -65,10 +96,16 @@ func (t *telling) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 	secured, info, err := t.TransportCredentials.ServerHandshake(conn)
 	if err != nil {
 		t.refused(conn.RemoteAddr(), err)
+		return secured, info, err
 	}
-	return secured, info, err
+	if shown, ok := info.(credentials.TLSInfo); ok {
+		if chain := shown.State.PeerCertificates; len(chain) > 0 && expiredFor(chain[0], t.now()) > 0 {
+			info = lateInfo{shown}
+		}
+	}
+	return secured, info, nil
 }
 
 func (t *telling) Clone() credentials.TransportCredentials {
-	return &telling{TransportCredentials: t.TransportCredentials.Clone(), refused: t.refused}
+	return &telling{TransportCredentials: t.TransportCredentials.Clone(), now: t.now, refused: t.refused}
 }

@@ -17,6 +17,10 @@ type Peers struct {
 	// Optional lets a client in that shows no certificate: then [PeerOf] is an
 	// error. One that it shows must be good. For servers.
 	Optional bool
+	// Grace lets an agent in whose certificate expired no longer ago than this, and is
+	// good otherwise. [PeerOf] refuses it all the same: it is nobody but to
+	// [LatePeerOf], which is for who renews certificates. For servers.
+	Grace time.Duration
 }
 
 // Reason is why a certificate was refused: a bounded set, for metrics too.
@@ -78,11 +82,21 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, peers Peers, usage 
 	for _, certificate := range chain[1:] {
 		intermediates.AddCert(certificate)
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots: roots, Intermediates: intermediates, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
+	// A late one is judged as of its last moment; those above it as of now.
+	late, at := peers.Grace > 0 && expiredFor(leaf, now) > 0 && expiredFor(leaf, now) <= peers.Grace, now
+	if late {
+		at = leaf.NotAfter
+	}
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
 		return explain(leaf, usage, now, err)
+	}
+	if late && !slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool {
+		return !slices.ContainsFunc(chain[1:], func(above *x509.Certificate) bool { return expiredFor(above, now) > 0 })
+	}) {
+		return refuse(Expired, "expired on %s, and its issuer too: it is %s here", stamp(leaf.NotAfter), stamp(now))
 	}
 	id, err := IdentityOf(leaf)
 	switch {
@@ -90,10 +104,17 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, peers Peers, usage 
 		return refuse(NoIdentity, "%v", err)
 	case peers.Cluster != "" && id.Cluster != peers.Cluster:
 		return refuse(WrongCluster, "is of cluster %s, this is %s", id.Cluster, peers.Cluster)
+	case late && id.Role != Agent:
+		return refuse(Expired, "expired on %s, it is %s here", stamp(leaf.NotAfter), stamp(now))
 	case !slices.Contains(peers.Roles, id.Role):
 		return refuse(WrongRole, "is %s's, wanted is one of %v", article(id.Role), peers.Roles)
 	}
 	return nil
+}
+
+// expiredFor is how long ago a certificate expired; not above 0: it has not.
+func expiredFor(certificate *x509.Certificate, now time.Time) time.Duration {
+	return now.Sub(certificate.NotAfter)
 }
 
 func article(role Role) string {

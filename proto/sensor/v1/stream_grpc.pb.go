@@ -37,7 +37,9 @@ type EnrolmentClient interface {
 	// Without a client certificate. PERMISSION_DENIED: the proof is unknown, expired or
 	// used up; INVALID_ARGUMENT: the request is no certificate request of a known kind.
 	Enrol(ctx context.Context, in *EnrolRequest, opts ...grpc.CallOption) (*EnrolResponse, error)
-	// With a certificate that is still valid: the same agent, a new key.
+	// With the agent's certificate, valid or expired not too long ago: the same agent, a new
+	// key. UNAUTHENTICATED, or no connection at all: it no longer counts; PERMISSION_DENIED:
+	// the agent is revoked.
 	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*EnrolResponse, error)
 }
 
@@ -79,7 +81,9 @@ type EnrolmentServer interface {
 	// Without a client certificate. PERMISSION_DENIED: the proof is unknown, expired or
 	// used up; INVALID_ARGUMENT: the request is no certificate request of a known kind.
 	Enrol(context.Context, *EnrolRequest) (*EnrolResponse, error)
-	// With a certificate that is still valid: the same agent, a new key.
+	// With the agent's certificate, valid or expired not too long ago: the same agent, a new
+	// key. UNAUTHENTICATED, or no connection at all: it no longer counts; PERMISSION_DENIED:
+	// the agent is revoked.
 	Renew(context.Context, *RenewRequest) (*EnrolResponse, error)
 	mustEmbedUnimplementedEnrolmentServer()
 }
