@@ -43,6 +43,8 @@ func admit(ctx context.Context, c config.Config, command config.Command, out io.
 		return tokens.Revoke(ctx, command.Object)
 	case config.AgentRevoke:
 		return rows.Revoke(ctx, command.Object, time.Now())
+	case config.ClientRevoke:
+		return rows.RevokeClient(ctx, command.Object, time.Now())
 	}
 	all, err := tokens.List(ctx)
 	if err != nil {
@@ -65,15 +67,28 @@ func showTokens(tokens []enrol.Token, now time.Time, out io.Writer) error {
 }
 
 // createClient writes what a SIEM reader or an operator shows and trusts. The CA alone
-// makes it: the store keeps no clients, and a collector that runs knows them by the CA.
-func createClient(c config.Config, command config.Command, out io.Writer) error {
+// makes it: the store keeps no clients but those that were revoked, and a collector that
+// runs knows them by the CA.
+func createClient(ctx context.Context, c config.Config, command config.Command, out io.Writer) (err error) {
 	authority, _, err := enrol.OpenAuthority(c.DataDir, c.Cluster, time.Now)
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, storePath(c))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	revoked, err := enrol.NewRows(s).Revocations(ctx)
 	if err != nil {
 		return err
 	}
 	files, err := authority.IssueClient(command.Object, command.Role, enrol.ClientLifetime)
 	if err != nil {
 		return err
+	}
+	if revoked.HasClient(command.Object, files.Made) {
+		return fmt.Errorf("%s was revoked this very second: try again", command.Object)
 	}
 	if err := os.MkdirAll(command.Out, 0o700); err != nil {
 		return fmt.Errorf("write client's files: %w", err)

@@ -44,10 +44,10 @@ func start() int {
 		err = checkConfig(c, os.Stdout)
 	case config.Version:
 		fmt.Fprintln(os.Stdout, "seawall-collector", obs.Version())
-	case config.TokenCreate, config.TokenList, config.TokenRevoke, config.AgentRevoke:
+	case config.TokenCreate, config.TokenList, config.TokenRevoke, config.AgentRevoke, config.ClientRevoke:
 		err = admit(ctx, c, command, os.Stdout)
 	case config.ClientCreate:
-		err = createClient(c, command, os.Stdout)
+		err = createClient(ctx, c, command, os.Stdout)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "seawall-collector:", err)

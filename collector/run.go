@@ -105,12 +105,16 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	registry.MustRegister(&pipeline{following: following, keep: keep})
 
 	group, ctx := errgroup.WithContext(ctx)
-	server := newDoor(time.Now, p.log, registry).server(own.Source(), c.Cluster, c.Enrolment.RenewalGrace)
 	rows := enrol.NewRows(p.store)
 	reviewer, err := newReviewer(c.Enrolment.Kubernetes, os.Getenv)
 	if err != nil {
 		return err
 	}
+	guard, err := newGuard(ctx, rows, p.log)
+	if err != nil {
+		return err
+	}
+	server := newDoor(time.Now, guard, p.log, registry).server(own.Source(), c.Cluster, c.Enrolment.RenewalGrace)
 	enrolment, err := enrol.NewService(enrol.Options{Authority: p.authority, Tokens: enrol.NewTokens(rows, p.authority), Agents: rows,
 		Reviewer: reviewer, ServiceAccounts: c.Enrolment.Kubernetes.ServiceAccounts,
 		RenewalGrace: c.Enrolment.RenewalGrace, Limits: enrol.DefaultLimits, Metrics: registry, Log: p.log})
@@ -145,7 +149,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 		defer stop()
 		return serve(ctx, server, listener, alerts.Close)
 	})
-	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run}
+	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run, guard.run}
 	for _, d := range deliveries {
 		background = append(background, d.Run)
 	}

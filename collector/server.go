@@ -65,13 +65,14 @@ const (
 // door lets callers in.
 type door struct {
 	now     func() time.Time
+	guard   *guard
 	log     *zap.Logger
 	refused *prometheus.CounterVec
 }
 
-func newDoor(now func() time.Time, log *zap.Logger, metrics prometheus.Registerer) *door {
+func newDoor(now func() time.Time, guard *guard, log *zap.Logger, metrics prometheus.Registerer) *door {
 	d := &door{
-		now: now,
+		now: now, guard: guard,
 		// Anybody can be refused often.
 		log: log.Named("server").WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
@@ -101,11 +102,13 @@ func (d *door) server(own *tlsconf.Source, cluster string, grace time.Duration) 
 			if err != nil {
 				return err
 			}
-			if peer.Role != tlsconf.Agent { // AlertStream ends its streams itself, and says why
-				return handle(service, stream)
+			ctx, done := d.guard.watch(stream.Context(), peer)
+			defer done()
+			if peer.Role == tlsconf.Agent { // AlertStream ends with the certificate by itself
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeoutCause(ctx, peer.Certificate.NotAfter.Sub(d.now()), errExpired)
+				defer cancel()
 			}
-			ctx, cancel := context.WithTimeout(stream.Context(), peer.Certificate.NotAfter.Sub(d.now()))
-			defer cancel()
 			return handle(service, &bounded{stream, ctx})
 		}),
 		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.MaxConcurrentStreams(maxStreams), grpc.MaxHeaderListSize(maxHeaderBytes), grpc.ConnectionTimeout(handshakeTimeout),
@@ -114,7 +117,9 @@ func (d *door) server(own *tlsconf.Source, cluster string, grace time.Duration) 
 	)
 }
 
-// bounded is a stream that ends with its caller's certificate.
+var errExpired = status.Error(codes.Unauthenticated, "the certificate has expired: connect with its successor")
+
+// bounded is a stream that ends with its caller's right to it.
 type bounded struct {
 	grpc.ServerStream
 	ctx context.Context
@@ -140,12 +145,12 @@ func (d *door) admit(ctx context.Context, method string) (tlsconf.Peer, error) {
 		return tlsconf.Peer{}, status.Error(codes.Unauthenticated, err.Error())
 	}
 	if d.now().After(peer.Certificate.NotAfter) { // on a connection that is older
-		return tlsconf.Peer{}, status.Error(codes.Unauthenticated, "the certificate has expired: connect with its successor")
+		return tlsconf.Peer{}, errExpired
 	}
 	if peer.Role == tlsconf.Client && peer.Access != tlsconf.Operator && !looks[method] {
 		return tlsconf.Peer{}, status.Errorf(codes.PermissionDenied, "%s is a %s: only an operator may do this", peer.Name, peer.Access)
 	}
-	return peer, nil
+	return peer, d.guard.admit(peer)
 }
 
 // refuse books a handshake that failed.

@@ -177,12 +177,12 @@ const (
 // Default is what the collector does when it is told nothing.
 func Default() Config {
 	return Config{
-		Cluster:  DefaultCluster,
-		DataDir:  DefaultDataDir,
-		Listen:   DefaultListen,
-		Admin:    Admin{Address: DefaultAdminAddress},
-		Log:      Log{Level: DefaultLogLevel},
-		EventLog: EventLog{MaxBytes: eventlog.DefaultMaxBytes, Keep: DefaultKeep, KeepBytes: DefaultKeepBytes},
+		Cluster:   DefaultCluster,
+		DataDir:   DefaultDataDir,
+		Listen:    DefaultListen,
+		Admin:     Admin{Address: DefaultAdminAddress},
+		Log:       Log{Level: DefaultLogLevel},
+		EventLog:  EventLog{MaxBytes: eventlog.DefaultMaxBytes, Keep: DefaultKeep, KeepBytes: DefaultKeepBytes},
 		Enrolment: Enrolment{RenewalGrace: DefaultRenewalGrace},
 		Retention: Retention{
 			Alerts:    Bound{Days: alert.Alerts.Default.Days, Bytes: alert.Alerts.Default.Bytes},

@@ -26,6 +26,7 @@ const (
 	TokenRevoke
 	AgentRevoke
 	ClientCreate
+	ClientRevoke
 )
 
 // Command is a verb and what belongs to it.
@@ -46,8 +47,9 @@ const usage = `Usage:
   seawall-collector token create [flags]           print a join token for new agents
   seawall-collector token list [flags]
   seawall-collector token revoke ID [flags]        agents that it let in stay
-  seawall-collector agent revoke ID [flags]        its certificate is neither taken nor renewed any more
+  seawall-collector agent revoke ID [flags]        its stream ends, its certificate is neither taken nor renewed any more
   seawall-collector client create NAME [flags]     write certificate, key and CA for a SIEM reader or operator
+  seawall-collector client revoke NAME [flags]     certificates made for it so far are not taken any more
   seawall-collector version                        show the version
 
 The commands work on the data folder, as the user who runs the collector and with its
@@ -66,6 +68,7 @@ var verbs = map[string]struct {
 	"token revoke":  {TokenRevoke, "ID"},
 	"agent revoke":  {AgentRevoke, "ID"},
 	"client create": {ClientCreate, "NAME"},
+	"client revoke": {ClientRevoke, "NAME"},
 }
 
 // Parse reads the command line (without the program's name) and the file it names, and

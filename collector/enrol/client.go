@@ -21,7 +21,9 @@ type ClientFiles struct {
 	Certificate []byte
 	Key         []byte
 	Roots       []byte
-	NotAfter    time.Time
+	// Made is in whole seconds, rounded down.
+	Made     time.Time
+	NotAfter time.Time
 }
 
 var errClientLifetime = errors.New("lifetime must be above 0 and at most two years")
@@ -51,6 +53,7 @@ func (a *Authority) IssueClient(name string, access tlsconf.Access, lifetime tim
 		Certificate: tlsconf.EncodeCertificates(certificate),
 		Key:         text,
 		Roots:       tlsconf.EncodeCertificates(a.certificate),
+		Made:        made(certificate),
 		NotAfter:    certificate.NotAfter,
 	}, nil
 }

@@ -36,9 +36,9 @@ type Options struct {
 	// RenewalGrace is how long after its end a certificate can still be renewed; the
 	// server's [tlsconf.Peers].Grace has to let it in. 0: not at all.
 	RenewalGrace time.Duration
-	Limits          Limits
-	Metrics         prometheus.Registerer
-	Log             *zap.Logger
+	Limits       Limits
+	Metrics      prometheus.Registerer
+	Log          *zap.Logger
 }
 
 // Service answers agents. It belongs on a server with [tlsconf.ServerConfig]

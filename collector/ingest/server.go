@@ -95,7 +95,7 @@ func (s *Server) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, sens
 	session := &session{peer: peer, node: hello.Node, cancel: cancel, ended: make(chan struct{}), offered: make(chan struct{}, 1)}
 	if err := s.sessions.begin(ctx, session); err != nil {
 		close(session.ended)
-		return status.FromContextError(err).Err()
+		return err
 	}
 	defer s.sessions.end(session)
 	log := s.options.Logger.With(zap.String("agent", peer.AgentID), zap.String("node", hello.Node))

@@ -9,6 +9,7 @@ const (
 	endReplaced = "replaced"
 	endExpired  = "expired"
 	endStopping = "stopping"
+	endServer   = "server" // the server ended the call, such as a revoked client's
 	endError    = "error"
 )
 
@@ -32,7 +33,7 @@ func newMetrics(registry prometheus.Registerer, open func() int) *metrics {
 		ended:   prometheus.NewCounterVec(counter("subscriptions_ended_total", "Subscriptions by what ended them."), []string{"reason"}),
 		refused: prometheus.NewCounter(counter("subscriptions_refused_total", "Subscriptions that did not begin.")),
 	}
-	for _, reason := range []string{endClient, endSlow, endReplaced, endExpired, endStopping, endError} {
+	for _, reason := range []string{endClient, endSlow, endReplaced, endExpired, endStopping, endServer, endError} {
 		m.ended.WithLabelValues(reason)
 	}
 	registry.MustRegister(m.sent, m.idle, m.missed, m.ended, m.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -175,6 +175,8 @@ func (s *Service) wait(ctx context.Context, position uint64, limit time.Duration
 func why(ctx, call context.Context, err error) (reason string, _ error) {
 	var slow *slowError
 	switch cause := context.Cause(ctx); {
+	case call.Err() != nil && status.Code(context.Cause(call)) != codes.Unknown:
+		return endServer, context.Cause(call)
 	case call.Err() != nil:
 		return endClient, status.FromContextError(call.Err()).Err()
 	case errors.Is(cause, errReplaced):
