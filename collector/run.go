@@ -17,6 +17,7 @@ import (
 	"github.com/seawall-security/seawall/collector/alert"
 	"github.com/seawall-security/seawall/collector/bundle"
 	"github.com/seawall-security/seawall/collector/config"
+	"github.com/seawall-security/seawall/collector/connections"
 	"github.com/seawall-security/seawall/collector/correlate"
 	"github.com/seawall-security/seawall/collector/enrol"
 	"github.com/seawall-security/seawall/collector/eventlog"
@@ -114,7 +115,11 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	if err != nil {
 		return err
 	}
-	server := newDoor(time.Now, guard, p.log, registry).server(own.Source(), c.Cluster, c.Enrolment.RenewalGrace)
+	gate, err := newGate(c.Connections, p.log)
+	if err != nil {
+		return err
+	}
+	server := newDoor(time.Now, guard, gate, p.log, registry).server(own.Source(), c.Cluster, c.Enrolment.RenewalGrace)
 	enrolment, err := enrol.NewService(enrol.Options{Authority: p.authority, Tokens: enrol.NewTokens(rows, p.authority), Agents: rows,
 		Reviewer: reviewer, ServiceAccounts: c.Enrolment.Kubernetes.ServiceAccounts,
 		RenewalGrace: c.Enrolment.RenewalGrace, Limits: enrol.DefaultLimits, Metrics: registry, Log: p.log})
@@ -147,7 +152,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
 		defer stop()
-		return serve(ctx, server, listener, alerts.Close)
+		return serve(ctx, server, gate.Listen(listener), alerts.Close)
 	})
 	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run, guard.run}
 	for _, d := range deliveries {
@@ -162,6 +167,25 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	// One line that scripts may wait for.
 	fmt.Fprintf(os.Stderr, "ready: cluster %s listens on %s\n", c.Cluster, listener.Addr())
 	return group.Wait()
+}
+
+// newGate makes the gate that the configuration asks for, as far as the process may open
+// files for it.
+func newGate(c config.Connections, log *zap.Logger) (*connections.Gate, error) {
+	limits := connections.Limits{Strangers: c.Strangers, StrangersPerAddress: c.StrangersPerAddress,
+		Peers: c.Max, PerPeer: connections.DefaultLimits.PerPeer}
+	descriptors, err := connections.Descriptors()
+	if err != nil {
+		return nil, err
+	}
+	if limits, err = limits.Fit(descriptors); err != nil {
+		return nil, fmt.Errorf("bound connections: %w", err)
+	}
+	if limits.Peers < c.Max {
+		log.Warn("fewer agents and clients can be connected than connections.max: the limit of open files is lower",
+			zap.Int("max", limits.Peers), zap.Uint64("files", descriptors))
+	}
+	return connections.NewGate(limits, time.Now), nil
 }
 
 // reader is the client of a call, for its cursors.

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/seawall-security/seawall/collector/bundle"
+	"github.com/seawall-security/seawall/collector/connections"
 	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
@@ -66,13 +67,14 @@ const (
 type door struct {
 	now     func() time.Time
 	guard   *guard
+	gate    *connections.Gate
 	log     *zap.Logger
 	refused *prometheus.CounterVec
 }
 
-func newDoor(now func() time.Time, guard *guard, log *zap.Logger, metrics prometheus.Registerer) *door {
+func newDoor(now func() time.Time, guard *guard, gate *connections.Gate, log *zap.Logger, metrics prometheus.Registerer) *door {
 	d := &door{
-		now: now, guard: guard,
+		now: now, guard: guard, gate: gate,
 		// Anybody can be refused often.
 		log: log.Named("server").WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
 			return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
@@ -81,7 +83,7 @@ func newDoor(now func() time.Time, guard *guard, log *zap.Logger, metrics promet
 			Name: "seawall_collector_handshakes_refused_total", Help: "TLS handshakes that failed, by what was wrong with the certificate; other: something else.",
 		}, []string{"reason"}),
 	}
-	metrics.MustRegister(d.refused)
+	metrics.MustRegister(d.refused, gate)
 	return d
 }
 
@@ -90,7 +92,7 @@ func newDoor(now func() time.Time, guard *guard, log *zap.Logger, metrics promet
 func (d *door) server(own *tlsconf.Source, cluster string, grace time.Duration) *grpc.Server {
 	peers := tlsconf.Peers{Cluster: cluster, Roles: []tlsconf.Role{tlsconf.Agent, tlsconf.Client}, Optional: true, Grace: grace}
 	return grpc.NewServer(
-		grpc.Creds(tlsconf.ServerCredentials(tlsconf.ServerConfig(own, peers, d.now), d.refuse)),
+		grpc.Creds(d.gate.Credentials(tlsconf.ServerCredentials(tlsconf.ServerConfig(own, peers, d.now), d.refuse))),
 		grpc.UnaryInterceptor(func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 			if _, err := d.admit(ctx, info.FullMethod); err != nil {
 				return nil, err

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
+	"github.com/seawall-security/seawall/collector/connections"
 	"github.com/seawall-security/seawall/collector/enrol"
 	"github.com/seawall-security/seawall/collector/store"
 	"github.com/seawall-security/seawall/internal/tlsconf"
@@ -35,6 +36,7 @@ type entrance struct {
 	authority *enrol.Authority
 	rows      *enrol.Rows
 	tokens    *enrol.Tokens
+	gate      *connections.Gate
 	door      *door
 	registry  *prometheus.Registry
 	address   string
@@ -86,6 +88,11 @@ func (reachedManagement) GetBundle(context.Context, *collectorv1.GetBundleReques
 
 func newEntrance(t *testing.T, grace time.Duration) *entrance {
 	t.Helper()
+	return newEntranceOf(t, grace, connections.DefaultLimits)
+}
+
+func newEntranceOf(t *testing.T, grace time.Duration, limits connections.Limits) *entrance {
+	t.Helper()
 	e := &entrance{T: t, time: time.Date(2030, 5, 1, 12, 0, 0, 0, time.UTC), registry: prometheus.NewRegistry()}
 	folder := t.TempDir()
 	var err error
@@ -106,7 +113,8 @@ func newEntrance(t *testing.T, grace time.Duration) *entrance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.door = newDoor(e.now, guard, zap.NewNop(), e.registry)
+	e.gate = connections.NewGate(limits, e.now)
+	e.door = newDoor(e.now, guard, e.gate, zap.NewNop(), e.registry)
 	server := e.door.server(own.Source(), "prod", grace)
 	enrolment, err := enrol.NewService(enrol.Options{Authority: e.authority, Tokens: e.tokens, Agents: e.rows,
 		RenewalGrace: grace, Limits: enrol.DefaultLimits, Metrics: e.registry, Log: zap.NewNop()})
@@ -122,7 +130,7 @@ func newEntrance(t *testing.T, grace time.Duration) *entrance {
 	}
 	e.address = listener.Addr().String()
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(e.gate.Listen(listener)) }()
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-ended; err != nil {
@@ -332,4 +340,62 @@ func TestRevokedAsTheStreamBegins(t *testing.T) {
 	ctx, done := g.watch(t.Context(), peer)
 	defer done()
 	wantStatus(t, context.Cause(ctx), codes.PermissionDenied, "revoked")
+}
+
+// Whoever opens connections and says nothing, from one address or many, keeps nobody out
+// who has a certificate, and no more open than is allowed.
+func TestStrangersKeepNobodyOut(t *testing.T) {
+	e := newEntranceOf(t, 0, connections.Limits{Strangers: 16, StrangersPerAddress: 8, Peers: 8, PerPeer: 4})
+	_, certificate := e.agent()
+	stays, err := e.stream(e.dial(certificate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 400 {
+		from := []string{"127.0.0.2", "127.0.0.3", "127.0.0.1"}[i%3]
+		c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext(t.Context(), "tcp", e.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for e.metric("seawall_collector_connections_refused_total")+16 < 400 { // all have been seen
+		<-poll.C
+	}
+	e.advance(3 * time.Second)
+	for range 3 {
+		_, other := e.agent() // without a certificate, from an address of theirs
+		if _, err := e.stream(e.dial(other)); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err = e.stream(e.dial(certificate))
+	if err != nil {
+		t.Error(err)
+	}
+	if err := stays.Send(&sensorv1.FromAgent{}); err != nil {
+		t.Error(err)
+	}
+	if open := e.metric("seawall_collector_connections"); open > 16+5 {
+		t.Errorf("%v connections are open", open)
+	}
+}
+
+// metric is the sum of a metric over its labels.
+func (e *entrance) metric(name string) (sum float64) {
+	e.Helper()
+	families, err := e.registry.Gather()
+	if err != nil {
+		e.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	"github.com/seawall-security/seawall/collector/connections"
 	"github.com/seawall-security/seawall/collector/eventlog"
 )
 
@@ -20,7 +21,9 @@ type Config struct {
 	// check them; ours know the collector by its CA.
 	Names []string `yaml:"names"`
 
-	Enrolment Enrolment `yaml:"enrolment"`
+	Connections Connections `yaml:"connections"`
+	Enrolment   Enrolment   `yaml:"enrolment"`
+
 	Admin     Admin     `yaml:"admin"`
 	Log       Log       `yaml:"log"`
 	EventLog  EventLog  `yaml:"event_log"`
@@ -67,6 +70,15 @@ const (
 	Keys   Check = "keys"   // by the cluster's public keys, without asking it
 	Review Check = "review" // by asking the API server (TokenReview)
 )
+
+// Connections bounds who may be connected. What an agent or client may have open is not set.
+type Connections struct {
+	// Max is for agents and clients together; less if the process may open fewer files.
+	Max int `yaml:"max"`
+	// Strangers, who have shown no certificate yet, and those of one address among them.
+	Strangers           int `yaml:"strangers"`
+	StrangersPerAddress int `yaml:"strangers_per_address"`
+}
 
 // Admin is the HTTP server for operators.
 type Admin struct {
@@ -177,12 +189,14 @@ const (
 // Default is what the collector does when it is told nothing.
 func Default() Config {
 	return Config{
-		Cluster:   DefaultCluster,
-		DataDir:   DefaultDataDir,
-		Listen:    DefaultListen,
-		Admin:     Admin{Address: DefaultAdminAddress},
-		Log:       Log{Level: DefaultLogLevel},
-		EventLog:  EventLog{MaxBytes: eventlog.DefaultMaxBytes, Keep: DefaultKeep, KeepBytes: DefaultKeepBytes},
+		Cluster:  DefaultCluster,
+		DataDir:  DefaultDataDir,
+		Listen:   DefaultListen,
+		Admin:    Admin{Address: DefaultAdminAddress},
+		Log:      Log{Level: DefaultLogLevel},
+		EventLog: EventLog{MaxBytes: eventlog.DefaultMaxBytes, Keep: DefaultKeep, KeepBytes: DefaultKeepBytes},
+		Connections: Connections{Max: connections.DefaultLimits.Peers, Strangers: connections.DefaultLimits.Strangers,
+			StrangersPerAddress: connections.DefaultLimits.StrangersPerAddress},
 		Enrolment: Enrolment{RenewalGrace: DefaultRenewalGrace},
 		Retention: Retention{
 			Alerts:    Bound{Days: alert.Alerts.Default.Days, Bytes: alert.Alerts.Default.Bytes},

@@ -27,6 +27,7 @@ const (
 	maxKeep          = 366 * 24 * time.Hour
 	maxDays          = 3660
 	maxSinks         = 32
+	maxConnections   = 1 << 20
 	maxRenewalGrace  = 90 * 24 * time.Hour
 )
 
@@ -59,6 +60,9 @@ func (c Config) Validate() error {
 		settings.Within(&p, field+".days", bound.Days, 0, maxDays)
 		p.Require(bound.Bytes >= 0, field+".bytes", "%d is below 0", bound.Bytes)
 	}
+	settings.Within(&p, "connections.max", c.Connections.Max, 16, maxConnections)
+	settings.Within(&p, "connections.strangers", c.Connections.Strangers, 8, maxConnections)
+	settings.Within(&p, "connections.strangers_per_address", c.Connections.StrangersPerAddress, 1, maxConnections)
 	settings.Within(&p, "enrolment.renewal_grace", c.Enrolment.RenewalGrace, 0, maxRenewalGrace)
 	if c.Agents.Telemetry != "" {
 		settings.OneOf(&p, "agents.telemetry", c.Agents.Telemetry, Telemetries...)
