@@ -45,8 +45,22 @@ func newFollower(ctx context.Context, log *eventlog.Log, correlator *correlate.C
 	if err != nil {
 		return nil, err
 	}
+	// Before anything is taken: a log that begins anew and grows past the position would
+	// be read from the middle.
+	if err := log.Reaches(ctx, position); err != nil {
+		return nil, misfit(err)
+	}
 	f.reached(position)
 	return f, nil
+}
+
+// misfit adds to an error of a log that does not belong to the store what can be done.
+func misfit(err error) error {
+	if errors.Is(err, eventlog.ErrLost) || errors.Is(err, eventlog.ErrTrimmed) {
+		return fmt.Errorf("%w: event log and store of the data folder belong together: restore both from one backup; "+
+			"if there is none, seawall-collector log abandon goes on without what is lost, and says so in an alert", err)
+	}
+	return err
 }
 
 func (f *follower) reached(position uint64) {
@@ -65,7 +79,7 @@ func (f *follower) run(ctx context.Context) error {
 			return nil
 		}
 		if errors.Is(err, eventlog.ErrLost) || errors.Is(err, eventlog.ErrTrimmed) {
-			return fmt.Errorf("%w: event log and store of the data folder belong together, restore both from one backup", err)
+			return misfit(err)
 		}
 		f.ready.Fail(err.Error())
 		f.logger.Error("correlate", zap.Error(err))

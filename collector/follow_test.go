@@ -57,6 +57,15 @@ func state(t *testing.T, l *eventlog.Log) eventlog.State {
 // follow makes a follower of a log and a store's file.
 func follow(t *testing.T, l *eventlog.Log, path string) (*follower, *obs.Ready) {
 	t.Helper()
+	f, ready, err := tryFollow(t, l, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, ready
+}
+
+func tryFollow(t *testing.T, l *eventlog.Log, path string) (*follower, *obs.Ready, error) {
+	t.Helper()
 	s, err := store.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -72,10 +81,7 @@ func follow(t *testing.T, l *eventlog.Log, path string) (*follower, *obs.Ready) 
 	}
 	ready := &obs.Ready{}
 	f, err := newFollower(t.Context(), l, c, ready.Add("correlation"), zap.NewNop())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f, ready
+	return f, ready, err
 }
 
 // until runs a follower until it has reached a position.
@@ -121,8 +127,7 @@ func TestFollowerGoesOnFromTheStore(t *testing.T) {
 	}
 
 	// The log of another folder is refused, and not read from wherever it happens to be.
-	other, _ := follow(t, openLog(t), path)
-	if err := other.run(t.Context()); !errors.Is(err, eventlog.ErrLost) || !strings.Contains(err.Error(), "belong together") {
+	if _, _, err := tryFollow(t, openLog(t), path); !errors.Is(err, eventlog.ErrLost) || !strings.Contains(err.Error(), "belong together") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/seawall-security/seawall/collector/config"
 	"github.com/seawall-security/seawall/internal/obs"
@@ -46,6 +47,8 @@ func start() int {
 		fmt.Fprintln(os.Stdout, "seawall-collector", obs.Version())
 	case config.TokenCreate, config.TokenList, config.TokenRevoke, config.AgentRevoke, config.ClientRevoke:
 		err = admit(ctx, c, command, os.Stdout)
+	case config.LogAbandon:
+		err = abandonLog(ctx, c, time.Now, os.Stdout)
 	case config.ClientCreate:
 		err = createClient(ctx, c, command, os.Stdout)
 	}

@@ -24,6 +24,7 @@ const (
 	KindWebShell  = "web-shell"
 	KindEscape    = "escape"
 	KindDetection = "detection"
+	KindGap       = "gap" // of the collector's own: something was lost for good
 )
 
 // Kinds of anchors.
@@ -31,6 +32,7 @@ const (
 	AnchorProcess   = "process"
 	AnchorSession   = "session"
 	AnchorContainer = "container"
+	AnchorLog       = "log"
 )
 
 // Identity is what all episodes of an alert have in common. The same facts give the

@@ -27,6 +27,7 @@ const (
 	AgentRevoke
 	ClientCreate
 	ClientRevoke
+	LogAbandon
 )
 
 // Command is a verb and what belongs to it.
@@ -50,10 +51,12 @@ const usage = `Usage:
   seawall-collector agent revoke ID [flags]        its stream ends, its certificate is neither taken nor renewed any more
   seawall-collector client create NAME [flags]     write certificate, key and CA for a SIEM reader or operator
   seawall-collector client revoke NAME [flags]     certificates made for it so far are not taken any more
+  seawall-collector log abandon [flags]            go on without what a lost or restored event log lacks
   seawall-collector version                        show the version
 
 The commands work on the data folder, as the user who runs the collector and with its
---config or --data-dir and --cluster, whether it runs or not.
+--config or --data-dir and --cluster, whether it runs or not; log abandon only while it
+does not.
 
 Flags override the file given with --config:
 `
@@ -69,6 +72,7 @@ var verbs = map[string]struct {
 	"agent revoke":  {AgentRevoke, "ID"},
 	"client create": {ClientCreate, "NAME"},
 	"client revoke": {ClientRevoke, "NAME"},
+	"log abandon":   {LogAbandon, ""},
 }
 
 // Parse reads the command line (without the program's name) and the file it names, and

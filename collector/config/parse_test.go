@@ -79,6 +79,7 @@ sinks:
 		{"tokens", "token list --data-dir /tmp/x", told(func(c *Config) { c.DataDir = "/tmp/x" }), Command{Verb: TokenList}},
 		{"end of a token", "token revoke 0123456789abcdef", Default(), Command{Verb: TokenRevoke, Object: "0123456789abcdef"}},
 		{"end of an agent", "agent revoke a-b --cluster c", told(func(c *Config) { c.Cluster = "c" }), Command{Verb: AgentRevoke, Object: "a-b"}},
+		{"lost log", "log abandon", Default(), Command{Verb: LogAbandon}},
 		{"end of a client", "client revoke siem", Default(), Command{Verb: ClientRevoke, Object: "siem"}},
 		{"client", "client create siem --role operator --out /tmp/x", Default(),
 			Command{Verb: ClientCreate, Object: "siem", Role: tlsconf.Operator, Out: "/tmp/x"}},

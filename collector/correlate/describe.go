@@ -44,7 +44,11 @@ func describe(a *anchor) {
 		for _, g := range al.Gaps {
 			lost += g.Count
 		}
-		say(fmt.Sprintf("Around that time %d events of this node were lost: there may be more to it.", lost))
+		if lost > 0 {
+			say(fmt.Sprintf("Around that time %d events of this node were lost: there may be more to it.", lost))
+		} else {
+			say("Around that time events were lost, nobody knows how many: there may be more to it.")
+		}
 	}
 	al.Title = line(al.Title) // names are the agents'
 	al.Summary = oneLine(strings.Join(slices.DeleteFunc(sentences, func(s string) bool { return s == "" }), " "))

@@ -24,10 +24,8 @@ var ErrTrimmed = errors.New("event log was trimmed behind the reader's position"
 // ErrLost says that the log is another one than was read: its positions begin anew.
 var ErrLost = errors.New("event log was lost or replaced")
 
-// Read calls handle for every message behind the position, in order, and for those
-// that come, until ctx ends or handle fails; it returns that error. A message is
-// handled once; one that handle refused is where the next Read has to begin.
-func (l *Log) Read(ctx context.Context, after uint64, handle func(Message) error) error {
+// Reaches says why the log cannot be read from behind a position: ErrLost or ErrTrimmed.
+func (l *Log) Reaches(ctx context.Context, after uint64) error {
 	state, err := l.State(ctx)
 	if err != nil {
 		return err
@@ -37,6 +35,16 @@ func (l *Log) Read(ctx context.Context, after uint64, handle func(Message) error
 	}
 	if state.First > after+1 {
 		return fmt.Errorf("read event log behind %d, which begins at %d: %w", after, state.First, ErrTrimmed)
+	}
+	return nil
+}
+
+// Read calls handle for every message behind the position, in order, and for those
+// that come, until ctx ends or handle fails; it returns that error. A message is
+// handled once; one that handle refused is where the next Read has to begin.
+func (l *Log) Read(ctx context.Context, after uint64, handle func(Message) error) error {
+	if err := l.Reaches(ctx, after); err != nil {
+		return err
 	}
 	j := l.journal.Load()
 	if j == nil {

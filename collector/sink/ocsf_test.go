@@ -214,3 +214,23 @@ func FuzzOCSF(f *testing.F) {
 		}
 	})
 }
+
+// What the collector says of itself has neither node nor evidence.
+func TestOCSFOfALostLog(t *testing.T) {
+	at := timestamppb.New(time.Unix(1.9e9, 0))
+	r := Revision{Position: 3, Alert: &alertv1.Alert{
+		Id: "0123456789abcdef0123456789abcdef", Revision: 1, Kind: "gap", Title: "A part of the event log was lost", Summary: "Some.",
+		Severity: sensorv1.Severity_SEVERITY_HIGH, Cluster: "c", Anchor: &alertv1.Anchor{Kind: "log", Key: "event-log", Episode: 1},
+		FirstTime: at, LastTime: at, StoredTime: at, Gaps: []*sensorv1.Gap{{Class: "all", Stage: "collector", Reason: "log_lost", Since: at, Until: at}},
+	}}
+	document, err := OCSF("v1")(nil, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range readSchema(t).check(document) {
+		t.Error(problem)
+	}
+	if line, err := Summary(nil, r); err != nil || string(line) != "HIGH: A part of the event log was lost [cluster c] Some." {
+		t.Errorf("%s, %v", line, err)
+	}
+}

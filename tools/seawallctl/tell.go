@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,11 +34,14 @@ func tell(out io.Writer, a *alertv1.Alert) error {
 	tellProcesses(&b, a.GetProcesses())
 	tellEvidence(&b, a)
 	for _, g := range a.GetGaps() {
-		when := "before "
+		count, when := "?", "before "
+		if g.GetCount() > 0 {
+			count = strconv.FormatUint(g.GetCount(), 10)
+		}
 		if g.GetSince() != nil {
 			when = "between " + clock(g.GetSince().AsTime()) + " and "
 		}
-		fmt.Fprintf(&b, "lost      %d × %s %s%s (%s, %s): the alert may be incomplete\n", g.GetCount(), event.Printable(g.GetClass()),
+		fmt.Fprintf(&b, "lost      %s × %s %s%s (%s, %s): the alert may be incomplete\n", count, event.Printable(g.GetClass()),
 			when, clock(g.GetUntil().AsTime()), event.Printable(g.GetStage()), event.Printable(g.GetReason()))
 	}
 	_, err := out.Write(b.Bytes())
@@ -118,6 +122,9 @@ func tellEvidence(b *bytes.Buffer, a *alertv1.Alert) {
 
 func placeOf(a *alertv1.Asset) string {
 	c := a.GetContainer()
+	if c == nil && a.GetNode() == "" {
+		return "the collector"
+	}
 	if c == nil {
 		return event.Printable("node " + a.GetNode())
 	}

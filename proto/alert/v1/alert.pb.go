@@ -525,14 +525,15 @@ type Alert struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// From 1; each is stored and delivered once.
 	Revision uint32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	// web-shell, escape, detection.
+	// web-shell, escape, detection; gap: a part of the event log was lost, this is all there
+	// is to say of its time.
 	Kind  string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	Title string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
 	// What happened, in sentences for a person.
 	Summary  string      `protobuf:"bytes,5,opt,name=summary,proto3" json:"summary,omitempty"`
 	Severity v1.Severity `protobuf:"varint,6,opt,name=severity,proto3,enum=seawall.sensor.v1.Severity" json:"severity,omitempty"`
 	Cluster  string      `protobuf:"bytes,7,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	// What all facts have in common: kind (process, session, container) and its key.
+	// What all facts have in common: kind (process, session, container, log) and its key.
 	Anchor *Anchor `protobuf:"bytes,8,opt,name=anchor,proto3" json:"anchor,omitempty"`
 	Asset  *Asset  `protobuf:"bytes,9,opt,name=asset,proto3" json:"asset,omitempty"`
 	// Kernel time of the first and last fact, corrected for the agent's clock.
