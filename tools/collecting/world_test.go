@@ -27,22 +27,26 @@ import (
 	"github.com/seawall-security/seawall/tools/local"
 )
 
-var program string
+var program, ctl string
 
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "seawall-collecting-")
 	if err != nil {
 		panic(err)
 	}
-	program = filepath.Join(folder, "seawall-collector")
-	build := exec.Command("go", "build", "-o", program, "../../collector")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	program, ctl = filepath.Join(folder, "seawall-collector"), filepath.Join(folder, "seawallctl")
 	code := 1
-	if err := build.Run(); err == nil {
+	if build(program, "../../collector") && build(ctl, "../seawallctl") {
 		code = m.Run()
 	}
 	_ = os.RemoveAll(folder) // of no use to anybody
 	os.Exit(code)
+}
+
+func build(path, folder string) bool {
+	command := exec.Command("go", "build", "-o", path, folder)
+	command.Stdout, command.Stderr = os.Stderr, os.Stderr
+	return command.Run() == nil
 }
 
 // node is a collector with its data folder, which may stop and start.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/seawall-security/seawall/internal/event"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
@@ -160,10 +161,10 @@ func watchAlerts(ctx context.Context, args []string, out io.Writer) error {
 	}
 }
 
-func writeJSON(out io.Writer, a *alertv1.Alert) error {
-	line, err := protojson.Marshal(a)
+func writeJSON(out io.Writer, m proto.Message) error {
+	line, err := protojson.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("encode alert: %w", err)
+		return fmt.Errorf("encode as JSON: %w", err)
 	}
 	_, err = out.Write(append(line, '\n'))
 	return err
@@ -172,13 +173,18 @@ func writeJSON(out io.Writer, a *alertv1.Alert) error {
 // explain says in words what a person can do about an answer.
 func explain(err error) error {
 	s := status.Convert(err)
+	lines := strings.Split(s.Message(), "\n") // rule files have one for each problem
+	for i := range lines {
+		lines[i] = event.Printable(lines[i])
+	}
+	text := strings.Join(lines, "\n")
 	switch s.Code() {
 	case codes.Unavailable:
-		return fmt.Errorf("no answer from the collector: %s", s.Message())
-	case codes.NotFound:
-		return errors.New("there is no such alert")
+		return fmt.Errorf("no answer from the collector: %s", text)
+	case codes.NotFound, codes.InvalidArgument, codes.FailedPrecondition:
+		return errors.New(text)
 	case codes.PermissionDenied, codes.Unauthenticated:
-		return fmt.Errorf("the collector does not let this client in: %s", s.Message())
+		return fmt.Errorf("the collector does not let this client in: %s", text)
 	}
-	return fmt.Errorf("%s: %s", s.Code(), s.Message())
+	return fmt.Errorf("%s: %s", s.Code(), text)
 }

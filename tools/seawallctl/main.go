@@ -1,8 +1,11 @@
 // Command seawallctl is Seawall's command line for operators and rule authors.
 //
+//	seawallctl agents list            list agents, and how they are
 //	seawallctl alerts list            list alerts, newest first
 //	seawallctl alerts show ID         show one alert whole
 //	seawallctl alerts watch           show alerts as they come
+//	seawallctl bundle push FILE       send a signed rule bundle to all agents
+//	seawallctl bundle show            show the bundle that agents are sent
 //	seawallctl rules lint [PATH...]   check rule files and show what each rule costs
 //	seawallctl rules list [PATH...]   list rules
 //	seawallctl rules test [PATH...]   play the recordings of rules
@@ -53,9 +56,12 @@ type command struct {
 
 func commands() []command {
 	return []command{
+		{"agents list", "", "list agents: what they run on, what waits in them, what they were sent", true, listAgents},
 		{"alerts list", "", "list alerts, newest first", true, listAlerts},
 		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
 		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
+		{"bundle push", "FILE", "have the collector send a signed rule bundle to all agents", true, pushBundle},
+		{"bundle show", "", "show the bundle that agents are sent, and who pushed it", true, showBundle},
 		{"rules lint", "[PATH...]", "check rule files and show what each rule costs; without PATH the built-in ones", false, offline(lintRules)},
 		{"rules list", "[PATH...]", "list the built-in rules and those of PATH", false, offline(listRules)},
 		{"rules test", "[PATH...]", "play the recordings of the rules of PATH; without PATH those of the built-in ones", false, offline(testRules)},

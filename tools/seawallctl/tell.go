@@ -99,11 +99,7 @@ func tellProcesses(b *bytes.Buffer, processes []*sensorv1.Process) {
 const maxCommand = 120
 
 func commandOf(p *sensorv1.Process) string {
-	text := []rune(event.Printable(strings.Join(p.GetArgs(), " ")))
-	if len(text) > maxCommand {
-		return string(text[:maxCommand]) + "…"
-	}
-	return string(text)
+	return brief(event.Printable(strings.Join(p.GetArgs(), " ")), maxCommand)
 }
 
 func tellEvidence(b *bytes.Buffer, a *alertv1.Alert) {
