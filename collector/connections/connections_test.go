@@ -207,6 +207,10 @@ func TestPeersHaveRoomOfTheirOwn(t *testing.T) {
 	one.Close()
 	one.Close()
 	w.wantCounts(4, 2, "peers=1 peer=1")
+	next, _ := w.in("127.0.0.3")
+	if err := w.gate.know(next, "a"); err != nil {
+		t.Errorf("after one of its two has gone: %v", err)
+	}
 }
 
 func TestStrangersGoAfterTheirTime(t *testing.T) {
