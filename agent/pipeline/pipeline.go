@@ -98,7 +98,7 @@ func New(o Options) *Pipeline {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(), pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait),
+	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(nil), pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait),
 		marked: make(map[event.Key]struct{})}
 	p.matched = p.detect // bound once: a closure for each event would allocate
 	return p

@@ -22,13 +22,30 @@ const (
 	maxFileBytes = 1 << 20
 	maxRules     = 1024 // of all files
 	maxListWords = 1 << 16
+	// Exceptions of all files, counted once for each of their rules, as each is a metric.
+	maxExceptions         = 1024
+	maxExceptionNameBytes = 128
 )
 
 // Source is one rule file.
 type Source struct {
-	Name string
-	Data []byte
+	Name   string
+	Data   []byte
+	Origin Origin
 }
+
+// Origin says whose a rule file is, and with that what it may do to the rules of others.
+type Origin uint8
+
+const (
+	// OriginBuiltin is what the program brings.
+	OriginBuiltin Origin = iota
+	// OriginLocal are files of this host. What they say is the floor: nothing from afar
+	// replaces a rule of theirs or makes an exception to it.
+	OriginLocal
+	// OriginBundle came from afar. Its rules replace built-in ones of the same id.
+	OriginBundle
+)
 
 // ReadFS reads all files of fsys that end in .yaml, in the order of their paths.
 func ReadFS(fsys fs.FS) ([]Source, error) {
@@ -60,12 +77,14 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 
 // file is a rule file as written.
 type file struct {
-	name      string
-	lines     []string
-	lists     []listSpec
-	marks     []markSpec
-	functions []functionSpec
-	rules     []ruleSpec
+	name       string
+	origin     Origin
+	lines      []string
+	lists      []listSpec
+	marks      []markSpec
+	functions  []functionSpec
+	rules      []ruleSpec
+	exceptions []exceptionSpec // to rules of any file
 }
 
 type listSpec struct {
@@ -97,6 +116,8 @@ type exceptionSpec struct {
 	Exception
 	node      *yaml.Node
 	condition text
+	// rules are the ids that an exception outside a rule is to.
+	rules []*yaml.Node
 }
 
 type evidenceSpec struct {
@@ -113,7 +134,7 @@ type reader struct {
 
 // parseFile reads the YAML of one file without looking into its CEL.
 func parseFile(source Source, problems *Problems) *file {
-	f := &file{name: source.Name}
+	f := &file{name: source.Name, origin: source.Origin}
 	p := &reader{file: f, problems: problems}
 	if len(source.Data) > maxFileBytes {
 		p.report(nil, "file has %d bytes, more than %d", len(source.Data), maxFileBytes)
@@ -143,6 +164,9 @@ func parseFile(source Source, problems *Problems) *file {
 		"functions": p.functions,
 		"rules": func(n *yaml.Node) {
 			p.sequence(n, "rules", func(i int, n *yaml.Node) { p.rule(i, n) })
+		},
+		"exceptions": func(n *yaml.Node) {
+			p.sequence(n, "exceptions", func(_ int, n *yaml.Node) { p.exceptionToRules(n) })
 		},
 	})
 	return f
@@ -209,10 +233,12 @@ func (p *reader) rule(index int, n *yaml.Node) {
 				"techniques": func(n *yaml.Node) { r.Techniques = p.words(n, "techniques") },
 			})
 		},
-		"kinds":      func(n *yaml.Node) { spec.kinds = p.kinds(n) },
-		"scope":      func(n *yaml.Node) { r.Scope = p.scope(n) },
-		"condition":  func(n *yaml.Node) { spec.condition = p.text(n, "condition") },
-		"exceptions": func(n *yaml.Node) { p.sequence(n, "exceptions", func(_ int, n *yaml.Node) { p.exception(n, &spec) }) },
+		"kinds":     func(n *yaml.Node) { spec.kinds = p.kinds(n) },
+		"scope":     func(n *yaml.Node) { r.Scope = p.scope(n) },
+		"condition": func(n *yaml.Node) { spec.condition = p.text(n, "condition") },
+		"exceptions": func(n *yaml.Node) {
+			p.sequence(n, "exceptions", func(_ int, n *yaml.Node) { spec.exceptions = append(spec.exceptions, p.exception(n, nil)) })
+		},
 		"evidence": func(n *yaml.Node) {
 			p.pairs(n, "evidence", func(key, value *yaml.Node) {
 				spec.evidence = append(spec.evidence, evidenceSpec{key.Value, p.text(value, "evidence "+key.Value)})
@@ -244,7 +270,7 @@ func (p *reader) rule(index int, n *yaml.Node) {
 
 // require reports the keys that are missing or, said earlier, not usable.
 func (p *reader) require(n *yaml.Node, present map[string]bool) {
-	for _, key := range []string{"id", "title", "severity", "kinds", "condition", "summary", "name", "author", "reason", "expires"} {
+	for _, key := range []string{"id", "title", "severity", "kinds", "condition", "summary", "rule", "name", "author", "reason", "expires"} {
 		if ok, wanted := present[key]; wanted && !ok {
 			at := lookup(n, key)
 			if at == nil {
@@ -255,10 +281,42 @@ func (p *reader) require(n *yaml.Node, present map[string]bool) {
 	}
 }
 
-func (p *reader) exception(n *yaml.Node, spec *ruleSpec) {
-	e := exceptionSpec{node: n}
-	p.mapping(n, "an exception", keys{
-		"name":      func(n *yaml.Node) { e.Name = p.scalar(n, "name") },
+// exceptionToRules reads an exception that stands outside the rules it is to, and so
+// names them.
+func (p *reader) exceptionToRules(n *yaml.Node) {
+	var rules []*yaml.Node
+	defer func() { p.label = "" }()
+	if named := lookup(n, "rule"); named != nil && named.Kind == yaml.ScalarNode {
+		p.label = named.Value
+	}
+	e := p.exception(n, func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode {
+			if p.scalar(n, "rule") != "" {
+				rules = append(rules, n)
+			}
+			return
+		}
+		p.sequence(n, "rule", func(_ int, n *yaml.Node) {
+			if p.scalar(n, "rule") != "" {
+				rules = append(rules, n)
+			}
+		})
+	})
+	e.rules = rules
+	p.require(n, map[string]bool{"rule": len(rules) > 0})
+	p.file.exceptions = append(p.file.exceptions, e)
+}
+
+// exception reads an exception; rule reads the key that says to what, nil: it stands in
+// its rule.
+func (p *reader) exception(n *yaml.Node, rule func(*yaml.Node)) exceptionSpec {
+	e := exceptionSpec{node: n, Exception: Exception{File: p.file.name}}
+	known := keys{
+		"name": func(n *yaml.Node) {
+			if e.Name = p.scalar(n, "name"); len(e.Name) > maxExceptionNameBytes {
+				p.report(n, "name has %d bytes, more than %d", len(e.Name), maxExceptionNameBytes)
+			}
+		},
 		"condition": func(n *yaml.Node) { e.condition = p.text(n, "condition") },
 		"author":    func(n *yaml.Node) { e.Author = p.scalar(n, "author") },
 		"reason":    func(n *yaml.Node) { e.Reason = p.scalar(n, "reason") },
@@ -270,12 +328,16 @@ func (p *reader) exception(n *yaml.Node, spec *ruleSpec) {
 			}
 			e.Expires = day
 		},
-	})
+	}
+	if rule != nil {
+		known["rule"] = rule
+	}
+	p.mapping(n, "an exception", known)
 	p.require(n, map[string]bool{
 		"name": e.Name != "", "condition": e.condition.value != "", "author": e.Author != "", "reason": e.Reason != "",
 		"expires": !e.Expires.IsZero(),
 	})
-	spec.exceptions = append(spec.exceptions, e)
+	return e
 }
 
 func (p *reader) severity(n *yaml.Node) sensorv1.Severity {

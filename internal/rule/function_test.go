@@ -50,8 +50,8 @@ func TestFunctionIsItsBody(t *testing.T) {
 		for range 2000 {
 			e := g.event()
 			var got, want int
-			called.NewMatcher().Match(e, func(*Rule) { got++ })
-			plain.NewMatcher().Match(e, func(*Rule) { want++ })
+			called.NewMatcher(nil).Match(e, func(*Rule) { got++ })
+			plain.NewMatcher(nil).Match(e, func(*Rule) { want++ })
 			if got != want {
 				t.Fatalf("%s: %d matches, spelled out %d", call, got, want)
 			}

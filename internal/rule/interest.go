@@ -52,6 +52,16 @@ func (o Op) String() string {
 // opsMemory are the operations of protect and map events.
 const opsMemory = OpMemoryWriteToExecute | OpMemoryWriteAndExecute | OpMemoryAnonymous | OpMemoryMemfd | OpMemoryFile
 
+// Bounds of what the rules together may ask the kernel for: the sizes of the maps in
+// bpf/maps.h.
+const (
+	MaxNames    = 4096
+	MaxSuffixes = 256
+	MaxPrefixes = 1024
+	MaxPorts    = 1024
+	MaxMarks    = 1024
+)
+
 // Interest is what a set of rules needs the kernel to admit. It is
 // conservative: an event that a rule could match is always within it.
 type Interest struct {
@@ -90,6 +100,30 @@ func withOp[K comparable](ops map[K]Op, keys map[K]struct{}, op Op) map[K]Op {
 		ops[key] |= op
 	}
 	return ops
+}
+
+// Union is what is needed for both.
+func (i Interest) Union(other Interest) Interest {
+	var u Interest
+	u.merge(i)
+	u.merge(other)
+	return u
+}
+
+// excess says of what the kernel is asked for more than it can hold; empty: of nothing.
+func (i Interest) excess() string {
+	for _, part := range []struct {
+		what     string
+		has, max int
+	}{
+		{"names", len(i.Names), MaxNames}, {"suffixes", len(i.Suffixes), MaxSuffixes},
+		{"prefixes", len(i.Prefixes), MaxPrefixes}, {"ports", len(i.Ports), MaxPorts},
+	} {
+		if part.has > part.max {
+			return fmt.Sprintf("%d %s, more than %d", part.has, part.what, part.max)
+		}
+	}
+	return ""
 }
 
 // merge makes i cover other too.

@@ -137,7 +137,7 @@ func TestInterestAdmitsWhatRulesMatch(t *testing.T) {
 func checkConservative(t *testing.T, set *Set, events []*event.Event) {
 	t.Helper()
 	interest := set.Interest()
-	matcher := set.NewMatcher()
+	matcher := set.NewMatcher(nil)
 	var f frame
 	for _, e := range events {
 		found := make(map[*Rule]bool)

@@ -12,6 +12,14 @@ type Report struct {
 	Errors   Problems
 	Warnings Problems
 	Rules    []*Rule
+	// Exceptions are those of all rules, whatever file they stand in.
+	Exceptions []RuleException
+}
+
+// RuleException is an exception and the id of the rule it is to.
+type RuleException struct {
+	Rule string
+	Exception
 }
 
 // Lint checks rule files as [Load] does and tells what each rule costs.
@@ -22,10 +30,16 @@ func Lint(sources []Source, now time.Time) Report {
 	if set != nil {
 		report.Rules = set.Rules()
 	}
+	for _, r := range report.Rules {
+		for _, e := range r.Exceptions {
+			report.Exceptions = append(report.Exceptions, RuleException{r.ID, e})
+		}
+	}
 	return report
 }
 
-// Write prints the problems, then the rules with what the kernel admits for each.
+// Write prints the problems, the rules with what the kernel admits for each, and the
+// exceptions.
 func (r Report) Write(w io.Writer) error {
 	var b strings.Builder
 	for _, list := range []Problems{r.Errors, r.Warnings} {
@@ -46,6 +60,13 @@ func (r Report) Write(w io.Writer) error {
 		for _, line := range lines {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
+	}
+	for _, e := range r.Exceptions {
+		state := "until "
+		if e.Expired() {
+			state = "expired on "
+		}
+		fmt.Fprintf(&b, "%s: except %q, %s%s (%s: %s)\n", e.Rule, e.Name, state, e.Expires.Format(time.DateOnly), e.Author, e.Reason)
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write lint report: %w", err)

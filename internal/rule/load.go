@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,13 +15,16 @@ import (
 )
 
 // Load makes a set of the rules of all sources, whose lists share one namespace.
-// Exceptions that have expired at now are inert. The error is of type [Problems]
-// and has everything that is wrong, not only the first.
+// What a source may do to another one's rules follows from its [Origin]. Exceptions
+// that have expired at now are inert; see [Set.Expires]. The error is of type
+// [Problems] and has everything that is wrong, not only the first.
 func Load(sources []Source, now time.Time) (*Set, error) {
 	set, problems := load(sources, now)
-	if errs, _ := problems.split(); len(errs) > 0 {
+	errs, warnings := problems.split()
+	if len(errs) > 0 {
 		return nil, errs
 	}
+	set.warnings = warnings
 	return set, nil
 }
 
@@ -31,6 +35,7 @@ type loader struct {
 	now      time.Time
 	problems Problems
 	guards   map[*Rule]map[event.Kind]bound
+	excepted int // exceptions so far
 }
 
 func load(sources []Source, now time.Time) (*Set, Problems) {
@@ -39,6 +44,7 @@ func load(sources []Source, now time.Time) (*Set, Problems) {
 	for _, source := range sources {
 		files = append(files, parseFile(source, &l.problems))
 	}
+	slices.SortStableFunc(files, func(a, b *file) int { return cmp.Compare(a.origin, b.origin) })
 	lists := l.lists(files)
 	language, err := newLanguage(lists)
 	if err == nil {
@@ -53,24 +59,58 @@ func load(sources []Source, now time.Time) (*Set, Problems) {
 
 	interest := Interest{Marks: l.marks(files, lists)}
 	var rules []*Rule
-	seen := make(map[string]*file)
+	for _, chosen := range l.choose(files) {
+		f, spec := chosen.file, chosen.spec
+		if len(rules) == maxRules {
+			l.report(f, spec.label, spec.node.Line, spec.node.Column, "more than %d rules", maxRules)
+			return nil, l.problems
+		}
+		rule := l.rule(f, spec)
+		fitted := interest.excess() == ""
+		interest.merge(rule.Interest)
+		if excess := interest.excess(); excess != "" && fitted {
+			l.report(f, spec.label, spec.node.Line, spec.node.Column, "with this rule the kernel is asked for %s", excess)
+		}
+		rules = append(rules, rule)
+	}
+	l.exceptions(files, rules)
+	return newSet(rules, interest, l.guards), l.problems
+}
+
+// placed is a rule as written, and where.
+type placed struct {
+	file *file
+	spec *ruleSpec
+}
+
+// choose returns the rules that count, in the order of the files: a bundle's in place of
+// a built-in one of the same id. The files are in the order of their origins.
+func (l *loader) choose(files []*file) []placed {
+	var chosen []placed
+	places := make(map[string]int)
 	for _, f := range files {
 		for i := range f.rules {
-			spec := &f.rules[i]
-			if other, ok := seen[spec.id]; ok && spec.id != "" {
-				l.report(f, spec.label, spec.node.Line, spec.node.Column, "another rule in %s has this id", other.name)
+			this := placed{f, &f.rules[i]}
+			report := func(format string, args ...any) {
+				l.report(f, this.spec.label, this.spec.node.Line, this.spec.node.Column, format, args...)
 			}
-			seen[spec.id] = f
-			if len(rules) == maxRules {
-				l.report(f, spec.label, spec.node.Line, spec.node.Column, "more than %d rules", maxRules)
-				return nil, l.problems
+			place, taken := places[this.spec.id]
+			if taken && this.spec.id != "" {
+				switch other := chosen[place]; {
+				case f.origin != OriginBundle || other.file.origin == OriginBundle:
+					report("another rule in %s has this id", other.file.name)
+				case other.file.origin == OriginLocal:
+					report("this host has a rule of this id in %s:%d, which a bundle must not replace", other.file.name, other.spec.node.Line)
+				default:
+					chosen[place] = this
+					continue
+				}
 			}
-			rule := l.rule(f, spec)
-			interest.merge(rule.Interest)
-			rules = append(rules, rule)
+			places[this.spec.id] = len(chosen)
+			chosen = append(chosen, this)
 		}
 	}
-	return newSet(rules, interest, l.guards), l.problems
+	return chosen
 }
 
 func (l *loader) report(f *file, rule string, line, column int, format string, args ...any) *Problem {
@@ -119,8 +159,12 @@ func (l *loader) marks(files []*file, lists map[string][]string) map[string]even
 			if !ok {
 				l.report(f, "", mark.node.Line, mark.node.Column, "there is no list %s", mark.list)
 			}
+			fitted := len(marks) <= MaxMarks
 			for _, word := range words {
 				marks[word] |= mark.tree
+			}
+			if fitted && len(marks) > MaxMarks {
+				l.report(f, "", mark.node.Line, mark.node.Column, "with this mark %d programs are marked, more than %d", len(marks), MaxMarks)
 			}
 		}
 	}
@@ -129,9 +173,9 @@ func (l *loader) marks(files []*file, lists map[string][]string) map[string]even
 
 func (l *loader) rule(f *file, spec *ruleSpec) *Rule {
 	r := spec.rule
-	r.File, r.Kinds, r.language = f.name, spec.kinds, l.language
-	if checked := l.check(f, spec, spec.condition, cel.BoolType); checked != nil {
-		r.condition = l.lower(f, spec, spec.condition, checked)
+	r.File, r.Origin, r.Kinds, r.language = f.name, f.origin, spec.kinds, l.language
+	if checked := l.check(f, spec.label, spec.condition, cel.BoolType); checked != nil {
+		r.condition = l.lower(f, spec.label, spec.condition, checked)
 		r.Interest = l.compiler.derive(checked, r.Kinds)
 		l.guards[&r] = make(map[event.Kind]bound, len(r.Kinds))
 		for _, kind := range r.Kinds {
@@ -145,25 +189,16 @@ func (l *loader) rule(f *file, spec *ruleSpec) *Rule {
 		l.cost(f, spec, &r)
 	}
 	for i := range spec.exceptions {
-		e := &spec.exceptions[i]
-		checked := l.check(f, spec, e.condition, cel.BoolType)
-		if checked == nil {
-			continue
+		if e, ok := l.exception(f, spec.label, &spec.exceptions[i]); ok {
+			l.except(f, &r, e, spec.exceptions[i].node)
 		}
-		code := l.lower(f, spec, e.condition, checked)
-		if l.now.Before(e.Expires) {
-			e.Exception.condition = code
-		} else {
-			l.report(f, spec.label, e.node.Line, e.node.Column, "exception %q expired on %s", e.Name, e.Expires.Format(time.DateOnly)).Warning = true
-		}
-		r.Exceptions = append(r.Exceptions, e.Exception)
 	}
-	if l.check(f, spec, spec.summary, cel.StringType) != nil {
-		r.summary = l.program(f, spec, spec.summary)
+	if l.check(f, spec.label, spec.summary, cel.StringType) != nil {
+		r.summary = l.program(f, spec.label, spec.summary)
 	}
 	for _, e := range spec.evidence {
-		if l.check(f, spec, e.expr, cel.StringType) != nil {
-			r.evidence = append(r.evidence, evidence{e.name, l.program(f, spec, e.expr)})
+		if l.check(f, spec.label, e.expr, cel.StringType) != nil {
+			r.evidence = append(r.evidence, evidence{e.name, l.program(f, spec.label, e.expr)})
 		}
 	}
 	return &r
@@ -185,7 +220,7 @@ func (l *loader) cost(f *file, spec *ruleSpec, r *Rule) {
 }
 
 // check parses and type-checks an expression; nil: it has problems, reported.
-func (l *loader) check(f *file, spec *ruleSpec, t text, want *cel.Type) *ast.AST {
+func (l *loader) check(f *file, label string, t text, want *cel.Type) *ast.AST {
 	if t.value == "" {
 		return nil // reported as missing
 	}
@@ -193,19 +228,19 @@ func (l *loader) check(f *file, spec *ruleSpec, t text, want *cel.Type) *ast.AST
 	if issues.Err() != nil {
 		for _, problem := range issues.Errors() {
 			line, column := t.position(offset(t.value, problem.Location.Line(), problem.Location.Column()))
-			l.report(f, spec.label, line, column, "%s", problem.Message)
+			l.report(f, label, line, column, "%s", problem.Message)
 		}
 		return nil
 	}
 	if !checked.OutputType().IsExactType(want) {
 		line, column := t.position(0)
-		l.report(f, spec.label, line, column, "expression is of type %s, not %s", checked.OutputType(), want)
+		l.report(f, label, line, column, "expression is of type %s, not %s", checked.OutputType(), want)
 		return nil
 	}
 	return checked.NativeRep()
 }
 
-func (l *loader) lower(f *file, spec *ruleSpec, t text, checked *ast.AST) boolCode {
+func (l *loader) lower(f *file, label string, t text, checked *ast.AST) boolCode {
 	code, err := l.compiler.condition(checked)
 	if err != nil {
 		at := 0
@@ -215,14 +250,14 @@ func (l *loader) lower(f *file, spec *ruleSpec, t text, checked *ast.AST) boolCo
 			at = offset(t.value, start.Line(), start.Column())
 		}
 		line, column := t.position(at)
-		l.report(f, spec.label, line, column, "%v", err)
+		l.report(f, label, line, column, "%v", err)
 	}
 	return code
 }
 
 // program prepares an expression for cel-go's interpreter, which only runs for
 // detections.
-func (l *loader) program(f *file, spec *ruleSpec, t text) cel.Program {
+func (l *loader) program(f *file, label string, t text) cel.Program {
 	checked, issues := l.language.env.Compile(t.value)
 	err := issues.Err()
 	if err == nil {
@@ -232,7 +267,7 @@ func (l *loader) program(f *file, spec *ruleSpec, t text) cel.Program {
 		}
 	}
 	line, column := t.position(0)
-	l.report(f, spec.label, line, column, "%v", err)
+	l.report(f, label, line, column, "%v", err)
 	return nil
 }
 

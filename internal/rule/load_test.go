@@ -164,7 +164,7 @@ func TestExceptionHoldsUntilItExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 		matches := 0
-		set.NewMatcher().Match(e, func(*Rule) { matches++ })
+		set.NewMatcher(nil).Match(e, func(*Rule) { matches++ })
 		if matches != test.want {
 			t.Errorf("on %s the rule matches %d times, want %d", test.day, matches, test.want)
 		}
@@ -221,6 +221,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(withRule("process.name in shells && has(exec)")))
 	f.Add([]byte(withRule("open.file.name == 'x'\n  || [", "evidence: {a: process.cwd}", "tags: [x]")))
 	f.Add([]byte("lists: {a: &x [b], c: *x}\nmarks: {web: [a]}"))
+	f.Add([]byte(withRule("has(exec)") + exceptionTo("[a-rule, other]", "x", "process.nam == 'a'", "2020-01-01")))
 	f.Add([]byte("rules: [{condition: 'é\\n', summary: \"\\u00e9[\"}]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		report := Lint([]Source{{Name: "fuzz.yaml", Data: data}}, testNow())

@@ -47,8 +47,9 @@ type Rule struct {
 	Expensive  bool
 	Tags       []string
 	Recordings Recordings
-	// File is where the rule comes from.
-	File string
+	// File is where the rule comes from, and Origin whose file that is.
+	File   string
+	Origin Origin
 	// Interest is what the rule alone asks the kernel for; it has no marks.
 	Interest Interest
 
@@ -71,9 +72,14 @@ type Exception struct {
 	Author  string
 	Reason  string
 	Expires time.Time // the first day, in UTC, on which it is inert
+	// File is where the exception stands: not always where its rule does.
+	File string
 
 	condition boolCode // nil: expired
 }
+
+// Expired reports whether the exception was inert already when it was loaded.
+func (e *Exception) Expired() bool { return e.condition == nil }
 
 // evidence is one named fact of a detection.
 type evidence struct {

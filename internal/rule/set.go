@@ -2,6 +2,8 @@ package rule
 
 import (
 	"math/bits"
+	"sync/atomic"
+	"time"
 
 	"github.com/seawall-security/seawall/internal/event"
 )
@@ -10,6 +12,8 @@ import (
 type Set struct {
 	rules    []*Rule
 	interest Interest
+	expires  time.Time
+	warnings Problems
 	// index is by kind and by whether the event has a container.
 	index [event.KindMax][2]*candidates
 }
@@ -19,6 +23,13 @@ func (s *Set) Rules() []*Rule { return s.rules }
 
 // Interest is what the rules together need the kernel to admit.
 func (s *Set) Interest() Interest { return s.interest }
+
+// Expires is when the next exception of the set does: from then on the rules have to be
+// loaded again. Zero: never.
+func (s *Set) Expires() time.Time { return s.expires }
+
+// Warnings are what is odd about the files of the set.
+func (s *Set) Warnings() Problems { return s.warnings }
 
 // ruleSet is a set of rules by their place in Set.rules.
 type ruleSet []uint64
@@ -42,6 +53,11 @@ type candidates struct {
 func newSet(rules []*Rule, interest Interest, guards map[*Rule]map[event.Kind]bound) *Set {
 	s := &Set{rules: rules, interest: interest}
 	for i, r := range rules {
+		for _, e := range r.Exceptions {
+			if !e.Expired() && (s.expires.IsZero() || e.Expires.Before(s.expires)) {
+				s.expires = e.Expires
+			}
+		}
 		for _, kind := range r.Kinds {
 			for inContainer, scope := range []Scope{ScopeHost, ScopeContainer} {
 				if r.Scope != ScopeAny && r.Scope != scope {
@@ -81,11 +97,19 @@ type Matcher struct {
 	set   *Set
 	found ruleSet
 	frame frame
+	// excepted are by place in Set.rules and in Rule.Exceptions.
+	excepted [][]*atomic.Uint64
 }
 
-// NewMatcher makes a Matcher of the set.
-func (s *Set) NewMatcher() *Matcher {
-	return &Matcher{set: s, found: make(ruleSet, (len(s.rules)+63)/64)}
+// NewMatcher makes a Matcher of the set, which counts what exceptions take out.
+func (s *Set) NewMatcher(counts *Excepted) *Matcher {
+	m := &Matcher{set: s, found: make(ruleSet, (len(s.rules)+63)/64), excepted: make([][]*atomic.Uint64, len(s.rules))}
+	for i, r := range s.rules {
+		for _, e := range r.Exceptions {
+			m.excepted[i] = append(m.excepted[i], counts.of(r.ID, e.Name))
+		}
+	}
+	return m
 }
 
 // Match calls yield for each rule that the event matches and that no exception
@@ -105,8 +129,8 @@ func (m *Matcher) Match(e *event.Event, yield func(*Rule)) {
 	m.frame.event = e
 	for word, rules := range m.found {
 		for ; rules != 0; rules &= rules - 1 {
-			r := m.set.rules[word*64+bits.TrailingZeros64(rules)]
-			if r.condition(&m.frame) && !r.excepted(&m.frame) {
+			i := word*64 + bits.TrailingZeros64(rules)
+			if r := m.set.rules[i]; r.condition(&m.frame) && !m.except(i) {
 				yield(r)
 			}
 		}
@@ -114,9 +138,13 @@ func (m *Matcher) Match(e *event.Event, yield func(*Rule)) {
 	m.frame.forget()
 }
 
-func (r *Rule) excepted(f *frame) bool {
-	for i := range r.Exceptions {
-		if condition := r.Exceptions[i].condition; condition != nil && condition(f) {
+// except reports whether an exception takes the match of a rule out, and counts it for
+// the first that does.
+func (m *Matcher) except(rule int) bool {
+	exceptions := m.set.rules[rule].Exceptions
+	for i := range exceptions {
+		if condition := exceptions[i].condition; condition != nil && condition(&m.frame) {
+			m.excepted[rule][i].Add(1)
 			return true
 		}
 	}

@@ -15,7 +15,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 		events[i] = g.event()
 	}
 	for _, atom := range atoms() {
-		matcher := loadCondition(t, allKinds(), "("+atom+") && process.name == 'nobody is called that'").NewMatcher()
+		matcher := loadCondition(t, allKinds(), "("+atom+") && process.name == 'nobody is called that'").NewMatcher(nil)
 		matcher.set.rules[0].condition = mustLower(t, atom)
 		for kind := range matcher.set.index { // past the guards: the condition itself is the subject
 			for _, c := range matcher.set.index[kind] {
@@ -33,7 +33,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 			t.Errorf("%s: %v allocations", atom, n)
 		}
 	}
-	matcher := loadBuiltin(t).NewMatcher()
+	matcher := loadBuiltin(t).NewMatcher(nil)
 	if n := testing.AllocsPerRun(20, func() {
 		for _, e := range events {
 			matcher.Match(e, func(*Rule) {})
@@ -105,7 +105,7 @@ func BenchmarkMatch(b *testing.B) {
 		}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			matcher := loadBuiltin(b).NewMatcher()
+			matcher := loadBuiltin(b).NewMatcher(nil)
 			b.ReportAllocs()
 			for b.Loop() {
 				matcher.Match(bench.event, func(r *Rule) { b.Fatalf("rule %s matches", r.ID) })

@@ -23,6 +23,16 @@ rules:
       "netcat"
 `
 
+const exception = `
+exceptions:
+  - rule: [exec-fileless-memfd]
+    name: everything
+    condition: process.pid > 0u
+    author: ops
+    reason: a test
+    expires: UNTIL
+`
+
 const recorded = `
 rules:
   - id: memfd-seen
@@ -61,6 +71,9 @@ func TestRun(t *testing.T) {
 		"bad/bad.yaml":          strings.Replace(good, `process.name == "nc"`, `process.nam == "nc"`, 1),
 		"twice/twice.yaml":      strings.Replace(good, "netcat-started", "exec-fileless-memfd", 1),
 		"empty/README.md":       "nothing",
+		"except/except.yaml":    strings.ReplaceAll(exception, "UNTIL", "2999-01-01"),
+		"expired/except.yaml":   strings.ReplaceAll(exception, "UNTIL", "2020-01-01"),
+		"nobody/except.yaml":    strings.ReplaceAll(exception, "[exec-fileless-memfd]", "exec-fileles-memfd"),
 		"recorded/memfd.yaml":   recorded,
 	})
 	if err := os.CopyFS(filepath.Join(folder, "recordings"), recordings.FS); err != nil {
@@ -95,6 +108,14 @@ func TestRun(t *testing.T) {
 			"FAIL  memfd-seen  negative  nowhere.jsonl: open recording",
 		}, errs: "failures: 2"},
 		{args: "rules test DIR/bad", status: statusFailed, errs: "DIR/bad/bad.yaml:9:"},
+		{args: "rules lint DIR/except", status: statusOK, out: []string{
+			"exec-fileless-memfd: except \"everything\", until 2999-01-01 (ops: a test)\nrules: 0, problems: 0"}, absent: "warning"},
+		{args: "rules lint DIR/expired", status: statusOK, out: []string{"warning: rule exec-fileless-memfd: exception \"everything\" expired on 2020-01-01", "expired on 2020-01-01 (ops"}},
+		{args: "rules lint DIR/nobody", status: statusFailed, out: []string{`DIR/nobody/except.yaml:3:11: rule exec-fileles-memfd: exception "everything" is to a rule that there is not`}, errs: "problems: "},
+		{args: "rules list DIR/except", status: statusOK, out: []string{"EXCEPTIONS", "T1620,T1027                1 "}},
+		{args: "rules list DIR/expired", status: statusOK, out: []string{"T1620,T1027                0 "}},
+		{args: "rules test DIR/except", status: statusFailed, out: []string{"FAIL  exec-fileless-memfd  positive  recordings/exec-fileless-memfd/positive-memfd.jsonl: did not fire"}, errs: "failures: ", absent: "sensitive-file-read"},
+		{args: "rules test DIR/expired", status: statusOK, out: []string{"ok    exec-fileless-memfd  positive"}},
 		{args: "rules list DIR/bad", status: statusFailed, errs: "DIR/bad/bad.yaml:9:"},
 	} {
 		t.Run(test.args, func(t *testing.T) {

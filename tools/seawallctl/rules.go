@@ -23,9 +23,7 @@ func lintRules(paths []string, out io.Writer, now time.Time) error {
 	}
 	report := rule.Lint(slices.Concat(brought, given), now)
 	if len(paths) > 0 {
-		report.Rules = slices.DeleteFunc(slices.Clone(report.Rules), func(r *rule.Rule) bool {
-			return !slices.ContainsFunc(given, func(s rule.Source) bool { return s.Name == r.File })
-		})
+		keep(&report, given)
 	}
 	if err := report.Write(out); err != nil {
 		return err
@@ -35,6 +33,15 @@ func lintRules(paths []string, out io.Writer, now time.Time) error {
 	}
 	_, err = fmt.Fprintf(out, "rules: %d, problems: 0\n", len(report.Rules))
 	return err
+}
+
+// keep leaves in a report only the rules and exceptions of some files.
+func keep(report *rule.Report, of []rule.Source) {
+	elsewhere := func(file string) bool {
+		return !slices.ContainsFunc(of, func(s rule.Source) bool { return s.Name == file })
+	}
+	report.Rules = slices.DeleteFunc(slices.Clone(report.Rules), func(r *rule.Rule) bool { return elsewhere(r.File) })
+	report.Exceptions = slices.DeleteFunc(report.Exceptions, func(e rule.RuleException) bool { return elsewhere(e.File) })
 }
 
 // listRules prints a line for each rule.
@@ -48,15 +55,16 @@ func listRules(paths []string, out io.Writer, now time.Time) error {
 		return fmt.Errorf("load rules:\n%w", err)
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tSEVERITY\tSCOPE\tKINDS\tTECHNIQUES\tTITLE")
+	fmt.Fprintln(table, "ID\tSEVERITY\tSCOPE\tKINDS\tTECHNIQUES\tEXCEPTIONS\tTITLE")
 	for _, r := range set.Rules() {
 		kinds := make([]string, len(r.Kinds))
 		for i, kind := range r.Kinds {
 			kinds[i] = kind.String()
 		}
 		severity := strings.ToLower(strings.TrimPrefix(r.Severity.String(), "SEVERITY_"))
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, severity, r.Scope,
-			strings.Join(kinds, ","), strings.Join(r.Techniques, ","), r.Title)
+		inForce := slices.DeleteFunc(slices.Clone(r.Exceptions), func(e rule.Exception) bool { return e.Expired() })
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", r.ID, severity, r.Scope,
+			strings.Join(kinds, ","), strings.Join(r.Techniques, ","), len(inForce), r.Title)
 	}
 	return table.Flush()
 }
@@ -75,6 +83,9 @@ func sources(paths []string) (brought, given []rule.Source, err error) {
 	var problems []error
 	for _, path := range paths {
 		more, err := rule.ReadPath(path)
+		for i := range more {
+			more[i].Origin = rule.OriginLocal
+		}
 		problems = append(problems, err)
 		given = append(given, more...)
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/seawall-security/seawall/tools/replay/player"
 )
 
-// testRules plays the recordings that the rules in paths name, or those of the
-// built-in rules. Of the latter each has to have some of both sorts.
+// testRules plays the recordings that the rules in paths name, and those of rules that
+// exceptions in paths are to, or those of the built-in rules. Of the last each has to
+// have some of both sorts.
 func testRules(paths []string, out io.Writer, now time.Time) error {
 	brought, given, err := sources(paths)
 	if err != nil {
@@ -28,7 +29,10 @@ func testRules(paths []string, out io.Writer, now time.Time) error {
 	tested := slices.Clone(set.Rules())
 	if len(paths) > 0 {
 		tested = slices.DeleteFunc(tested, func(r *rule.Rule) bool {
-			return slices.ContainsFunc(brought, func(s rule.Source) bool { return s.Name == r.File })
+			builtin := func(file string) bool {
+				return slices.ContainsFunc(brought, func(s rule.Source) bool { return s.Name == file })
+			}
+			return builtin(r.File) && !slices.ContainsFunc(r.Exceptions, func(e rule.Exception) bool { return !builtin(e.File) })
 		})
 	}
 	played, failed := 0, 0

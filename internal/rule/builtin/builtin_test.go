@@ -203,7 +203,7 @@ func TestRules(t *testing.T) {
 			t.Run(test.name, func(t *testing.T) {
 				e := test.scene.event()
 				var got []string
-				set.NewMatcher().Match(e, func(r *rule.Rule) {
+				set.NewMatcher(nil).Match(e, func(r *rule.Rule) {
 					got = append(got, r.ID)
 					fired[r.ID] = true
 					d := r.Detection(e, boot)
