@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,8 +67,9 @@ type Options struct {
 	Origins   *origin.Table
 	// Containers is nil on hosts without cgroups: everything is the host's.
 	Containers Containers
-	Rules      *rule.Set
-	Sink       Sink
+	// Rules are those in force at first; see Switch.
+	Rules *rule.Set
+	Sink  Sink
 	// Marks, if set, is the kernel's tree of interest: a rule's hit adds its process.
 	Marks Marks
 	// PenEvents, PenBytes (what they keep alive) and PenWait bound the pen.
@@ -78,11 +80,13 @@ type Options struct {
 }
 
 // Pipeline takes records and yields events and detections. Its methods belong to the
-// reader's goroutine, but for Ledger.
+// reader's goroutine, but for Ledger, Excepted and Switch.
 type Pipeline struct {
 	options  Options
 	decoder  decode.Decoder
 	matcher  *rule.Matcher
+	excepted rule.Excepted
+	next     atomic.Pointer[change] // of the rules, that waits to be made
 	pen      pen
 	sequence uint64
 	changed  []uint64
@@ -98,8 +102,8 @@ func New(o Options) *Pipeline {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Pipeline{options: o, matcher: o.Rules.NewMatcher(nil), pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait),
-		marked: make(map[event.Key]struct{})}
+	p := &Pipeline{options: o, pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait), marked: make(map[event.Key]struct{})}
+	p.matcher = o.Rules.NewMatcher(&p.excepted)
 	p.matched = p.detect // bound once: a closure for each event would allocate
 	return p
 }
@@ -166,8 +170,9 @@ func (p *Pipeline) Record(record []byte) {
 }
 
 // Idle lets go of events whose container is known by now. The reader calls it whenever
-// its rings are empty, and at least every 20 ms.
+// its rings are empty, and at least every 20 ms. Other rules come into force here.
 func (p *Pipeline) Idle() {
+	p.change()
 	if p.options.Containers == nil {
 		return
 	}

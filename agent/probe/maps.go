@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -19,6 +20,8 @@ type sharedMaps struct {
 	control    *ebpf.Map
 	enterCalls *ebpf.Map
 	exitCalls  *ebpf.Map
+
+	controlling sync.Mutex // held from reading the control block to writing it
 }
 
 // newSharedMaps makes the maps that the layout object declares.
@@ -59,8 +62,10 @@ func (m *sharedMaps) close() error {
 	return errors.Join(errs...)
 }
 
-// update changes the control block; the kernel sees it whole or not yet.
+// update changes the control block; the kernel sees each field whole or not yet.
 func (m *sharedMaps) update(change func(*bpf.LayoutRunControl)) error {
+	m.controlling.Lock()
+	defer m.controlling.Unlock()
 	var c bpf.LayoutRunControl
 	if err := m.control.Lookup(uint32(0), &c); err != nil {
 		return fmt.Errorf("read control: %w", err)
@@ -70,55 +75,6 @@ func (m *sharedMaps) update(change func(*bpf.LayoutRunControl)) error {
 		return fmt.Errorf("write control: %w", err)
 	}
 	return nil
-}
-
-// fill writes the interest of the rules into the kernel's maps. Names and suffixes are
-// cut to the size of their keys and prefixes likewise: the kernel then admits too much,
-// never too little.
-func (m *sharedMaps) fill(o Options) error {
-	i := o.Interest
-	names := map[bpf.LayoutNameKey]uint64{}
-	for name, ops := range i.Names {
-		names[nameKey(name)] |= uint64(ops)
-	}
-	for key, ops := range names {
-		if err := m.all[bpf.LayoutMapInterestNames].Put(key, ops); err != nil {
-			return fmt.Errorf("write interest in names: %w", err)
-		}
-	}
-	var hasSuffix, hasPrefix uint64
-	for suffix, ops := range i.Suffixes {
-		if err := m.all[bpf.LayoutMapInterestSuffix].Put(suffixKey(suffix), uint64(ops)); err != nil {
-			return fmt.Errorf("write interest in suffix %q: %w", suffix, err)
-		}
-		hasSuffix |= uint64(ops)
-	}
-	for key, ops := range prefixKeys(o.Interest.Prefixes) {
-		if err := m.all[bpf.LayoutMapInterestPrefix].Put(key, ops); err != nil {
-			return fmt.Errorf("write interest in prefixes: %w", err)
-		}
-		hasPrefix |= ops
-	}
-	for port, ops := range i.Ports {
-		if err := m.all[bpf.LayoutMapInterestPorts].Put(uint32(port), uint64(ops)); err != nil {
-			return fmt.Errorf("write interest in port %d: %w", port, err)
-		}
-	}
-	marks := map[bpf.LayoutNameKey]uint32{}
-	for name, tree := range i.Marks {
-		marks[nameKey(name)] |= uint32(tree)
-	}
-	for key, tree := range marks {
-		if err := m.all[bpf.LayoutMapMarks].Put(key, tree); err != nil {
-			return fmt.Errorf("write marks: %w", err)
-		}
-	}
-	return m.update(func(c *bpf.LayoutRunControl) {
-		c.Any, c.HasSuffix, c.HasPrefix = uint64(i.Any), hasSuffix, hasPrefix
-		if o.Unfiltered {
-			c.Unfiltered = 1
-		}
-	})
 }
 
 func nameKey(name string) (key bpf.LayoutNameKey) {

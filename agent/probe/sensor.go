@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"go.uber.org/zap"
 
+	"github.com/seawall-security/seawall/bpf"
 	"github.com/seawall-security/seawall/internal/rule"
 )
 
@@ -24,7 +25,7 @@ type Options struct {
 	DecisiveBytes, BulkBytes int
 	// Ceiling forbids rungs above it; empty: none.
 	Ceiling Rung
-	// Interest is what the rules ask for.
+	// Interest is what the rules ask for at first; see Switch.
 	Interest rule.Interest
 	// Unfiltered admits everything but the agent's own acts.
 	Unfiltered bool
@@ -58,6 +59,9 @@ type Sensor struct {
 	sequence   [2]sequences
 	witness    witness
 	disordered atomic.Uint64 // bulk records delivered although a decisive one was being written
+
+	switching sync.Mutex    // held while the maps turn from one interest to another
+	interest  rule.Interest // that the maps hold; guarded by switching
 
 	mu      sync.Mutex // guards what follows
 	objects []*loadedObject
@@ -100,7 +104,7 @@ func Open(options Options) (_ *Sensor, err error) {
 		}
 		s.sequence[id].cpus = make([]cpuSequence, ebpf.MustPossibleCPU())
 	}
-	if err := s.maps.fill(options); err != nil {
+	if err := s.fill(); err != nil {
 		return nil, err
 	}
 	s.calls = &callTable{maps: s.maps, config: config, host: s.host}
@@ -122,6 +126,18 @@ func Open(options Options) (_ *Sensor, err error) {
 		}
 	}
 	return s, nil
+}
+
+// fill makes the kernel admit what the options say, before any hook asks.
+func (s *Sensor) fill() error {
+	if err := s.maps.widen(admission{}, newAdmission(s.options.Interest)); err != nil {
+		return err
+	}
+	s.interest = s.options.Interest
+	if !s.options.Unfiltered {
+		return nil
+	}
+	return s.maps.update(func(c *bpf.LayoutRunControl) { c.Unfiltered = 1 })
 }
 
 // Close detaches all hooks and frees the kernel's objects: links, programs, rings, maps.

@@ -183,19 +183,12 @@ func (t *Table) seedParent(s *snapshot) *snapshot {
 // seedTree is the mark that the kernel would have given: the parent's, what the
 // program's names begin, and entry from outside.
 func (t *Table) seedTree(s, parent *snapshot) event.Tree {
-	own := t.opt.Marks[s.Name] | t.opt.Marks[s.Program()]
-	if len(s.Args) > 1 { // a script's name, which only an exec that was seen has in Filename
-		own |= t.opt.Marks[event.BaseName(s.Args[1])]
-	}
+	own := begins(t.opt.Marks, &s.Process)
 	if s.Session != nil && !s.Session.Init {
 		own |= event.TreeEntered
 	}
 	if parent == nil {
 		return own
 	}
-	inherited := parent.Tree
-	if inherited.Has(event.TreeWebServer) && !own.Has(event.TreeWebServer) {
-		inherited = inherited&^event.TreeWebServer | event.TreeWeb
-	}
-	return inherited | own
+	return below(parent.Tree, own)
 }

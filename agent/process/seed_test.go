@@ -11,7 +11,9 @@ import (
 
 func (n *node) seed(k, parent event.Key, entered bool, argv ...string) {
 	n.parents[k] = parent
-	n.table.Seed(n.event(k, event.KindProcessSeed, &event.Exec{Image: n.image(k, argv...), Entered: entered}))
+	image := n.image(k, argv...)
+	image.Filename = "" // the task iterator does not know it
+	n.table.Seed(n.event(k, event.KindProcessSeed, &event.Exec{Image: image, Entered: entered}))
 }
 
 func TestSeedsInAnyOrder(t *testing.T) {
@@ -292,4 +294,31 @@ func TestOwnProcessFromProcfs(t *testing.T) {
 	if now, err := table.proc.stat(uint32(os.Getpid())); err != nil || now.args != uint32(length) {
 		t.Errorf("argv of %d bytes (%v), want %d", now.args, err, length)
 	}
+}
+
+// A mark that comes later is the one that the kernel would have given had it been there:
+// to whom runs the program, and to whom descends from it.
+func TestMarksThatComeLaterFindWhoRuns(t *testing.T) {
+	n := newNode(t, func(o *Options) { o.Marks = map[string]event.Tree{"curl": event.TreeDownload} })
+	key := func(tgid uint32) event.Key { return event.Key{TGID: tgid, Start: event.Boot(tgid) * second} }
+	n.seed(key(1), event.Key{}, false, "/sbin/init")
+	n.seed(key(20), key(1), false, "/usr/sbin/ourwebd")
+	n.seed(key(21), key(20), false, "/usr/sbin/ourwebd")
+	n.seed(key(22), key(21), false, "/bin/sh")
+	n.seed(key(30), key(1), false, "/usr/bin/curl")
+	n.seed(key(40), key(1), false, "/bin/cat", "/etc/hostname")
+	n.table.Seeded()
+
+	marked := map[event.Key]event.Tree{}
+	set := func(marks map[string]event.Tree) map[event.Key]event.Tree {
+		clear(marked)
+		n.table.SetMarks(marks, func(k event.Key, tree event.Tree) { marked[k] = tree })
+		return marked
+	}
+	both := map[string]event.Tree{"curl": event.TreeDownload, "ourwebd": event.TreeWebServer}
+	n.want("new", set(both), map[event.Key]event.Tree{
+		key(20): event.TreeWebServer, key(21): event.TreeWebServer, key(22): event.TreeWeb})
+	n.want("nothing new", set(both), map[event.Key]event.Tree{})
+	n.want("taken back", set(nil), map[event.Key]event.Tree{})
+	n.want("again", set(map[string]event.Tree{"curl": event.TreeDownload}), map[event.Key]event.Tree{key(30): event.TreeDownload})
 }

@@ -68,7 +68,8 @@ type Options struct {
 	// CgroupOf finds the cgroup of a process for SeedProcfs; nil: not known, and
 	// processes seeded from procfs have no session.
 	CgroupOf func(tgid uint32) (cgroupID uint64, ok bool)
-	// Marks are the programs that begin a tree of interest, by name; see rule.Interest.
+	// Marks are the programs that begin a tree of interest, by name; see rule.Interest and
+	// SetMarks.
 	Marks map[string]event.Tree
 	// Proc is where the host's procfs is mounted; "": /proc.
 	Proc   string
