@@ -8,6 +8,7 @@ import (
 	"github.com/seawall-security/seawall/agent/pipeline"
 	"github.com/seawall-security/seawall/agent/probe"
 	"github.com/seawall-security/seawall/agent/process"
+	"github.com/seawall-security/seawall/agent/rules"
 )
 
 // collector shows the ledger and the state of the stages at scrape time. Known label
@@ -15,6 +16,7 @@ import (
 type collector struct {
 	sensor     *probe.Sensor
 	stages     *pipeline.Pipeline
+	rules      *rules.Rules
 	processes  *process.Table
 	containers *container.Table
 	names      *container.Containerd
@@ -24,16 +26,17 @@ type collector struct {
 	read, delivered, selfTest, penned, refused, detections                *prometheus.Desc
 	byLineage, strangers, penOverflows, penBytes, penNameless             *prometheus.Desc
 	marks, marksRefused, printed, notPrinted                              *prometheus.Desc
+	excepted, bundleSerial, bundlesRefused                                *prometheus.Desc
 	hook, connected, containerCount, containersTotal, processCount        *prometheus.Desc
 }
 
-func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *process.Table,
+func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, inForce *rules.Rules, processes *process.Table,
 	containers *container.Table, names *container.Containerd, printer *output.Printer) *collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("seawall_agent_"+name, help, labels, nil)
 	}
 	return &collector{
-		sensor: sensor, stages: stages, processes: processes, containers: containers, names: names, printer: printer,
+		sensor: sensor, stages: stages, rules: inForce, processes: processes, containers: containers, names: names, printer: printer,
 
 		seen:            desc("kernel_events_seen_total", "Events that reached a hook: filtered + emitted + dropped.", "kind"),
 		filtered:        desc("kernel_events_filtered_total", "Events refused in the kernel.", "kind", "reason"),
@@ -49,6 +52,7 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		penned:       desc("events_penned", "Events that wait for their container's name.", "kind"),
 		refused:      desc("records_refused_total", "Records that did not decode.", "reason"),
 		detections:   desc("detections_total", "Hits of rules."),
+		excepted:     desc("detections_excepted_total", "Matches of rules that an exception took out.", "rule", "exception"),
 		byLineage:    desc("events_by_lineage_total", "Events of processes outside their container's cgroup, named by where they come from."),
 		strangers:    desc("events_unknown_container_total", "Events in a mount namespace that is not the host's and in a cgroup that nobody could tell."),
 		penOverflows: desc("pen_overflows_total", "Times a full pen let its oldest container go, by the bound it reached.", "bound"),
@@ -58,6 +62,9 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, processes *pr
 		marksRefused: desc("tree_marks_refused_total", "Times it could not be told: its map is full, or the process is gone.", "reason"),
 		printed:      desc("records_printed_total", "Records written to standard output."),
 		notPrinted:   desc("records_not_printed_total", "Records that never reached standard output: the queue was full of events or bytes, no space was left on its disk, or they did not encode.", "class", "reason"),
+
+		bundleSerial:   desc("bundle_serial", "Serial of the bundle of rules in force; 0: there is none."),
+		bundlesRefused: desc("bundles_refused_total", "Bundles of rules that were not put in force."),
 
 		hook:            desc("hook_rung_info", "How each hook is attached; 1 when its event was provoked and seen, else 0.", "hook", "rung"),
 		connected:       desc("containerd_connected", "Whether containerd answers."),
@@ -123,6 +130,12 @@ func (c *collector) collectStages(counter func(*prometheus.Desc, uint64, ...stri
 		counter(c.refused, n, reason)
 	}
 	counter(c.detections, ledger.Detections)
+	for _, e := range c.stages.Excepted() {
+		counter(c.excepted, e.Count, e.Rule, e.Exception)
+	}
+	_, serial := c.rules.InForce()
+	gauge(c.bundleSerial, float64(serial))
+	counter(c.bundlesRefused, c.rules.Refused())
 	counter(c.byLineage, ledger.ByLineage)
 	counter(c.strangers, ledger.Strangers)
 	for bound, n := range ledger.PenOverflows {

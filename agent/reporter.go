@@ -17,6 +17,7 @@ import (
 	"github.com/seawall-security/seawall/agent/enrol"
 	"github.com/seawall-security/seawall/agent/pipeline"
 	"github.com/seawall-security/seawall/agent/probe"
+	"github.com/seawall-security/seawall/agent/rules"
 	"github.com/seawall-security/seawall/agent/uplink"
 	"github.com/seawall-security/seawall/internal/event"
 	"github.com/seawall-security/seawall/internal/obs"
@@ -35,7 +36,8 @@ type reporter struct {
 }
 
 // openReporter opens identity and spool. It asks nobody.
-func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *redact.Redactor, sensor *probe.Sensor) (*reporter, error) {
+func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *redact.Redactor, sensor *probe.Sensor,
+	inForce *rules.Rules) (*reporter, error) {
 	if c.Collector.Address == "" {
 		return nil, nil
 	}
@@ -56,6 +58,7 @@ func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *red
 	r.uplink, err = uplink.Open(uplink.Options{
 		Folder: filepath.Join(c.StateDir, "spool"), MaxBytes: c.Spool.MaxBytes,
 		Collector: c.Collector.Address, Enrolment: r.enrolment, Redactor: redactor, Telemetry: uplink.Telemetry(c.Telemetry),
+		SettingsFile: filepath.Join(c.StateDir, "settings"), Bundles: inForce,
 		BootID: bootID, Node: c.Node, MachineID: machineID, Version: obs.Version(), Kernel: kernelRelease(),
 		Begin: r.confirmed, Hooks: func() []uplink.Hook { return hooksOf(sensor.Hooks()) },
 		Ledger: func() []uplink.LedgerLine { return r.ledger(sensor) },

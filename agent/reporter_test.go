@@ -38,7 +38,7 @@ func TestJoinToken(t *testing.T) {
 
 // An agent without a collector goes its way.
 func TestNoReporter(t *testing.T) {
-	r, err := openReporter(config.Default(), nil, "", nil, nil)
+	r, err := openReporter(config.Default(), nil, "", nil, nil, nil)
 	if r != nil || err != nil {
 		t.Fatalf("%v, %v", r, err)
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/seawall-security/seawall/agent/pipeline"
 	"github.com/seawall-security/seawall/agent/probe"
 	"github.com/seawall-security/seawall/agent/process"
+	"github.com/seawall-security/seawall/agent/rules"
+	"github.com/seawall-security/seawall/internal/bundle"
 	"github.com/seawall-security/seawall/internal/event"
 	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/redact"
@@ -39,10 +41,6 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	rules, err := loadRules(c)
-	if err != nil {
-		return err
-	}
 	bootID, err := readBootID()
 	if err != nil {
 		return err
@@ -56,6 +54,10 @@ func run(ctx context.Context, c config.Config) (err error) {
 		return fmt.Errorf("report to a collector: %s cannot be used: %w", c.StateDir, idError)
 	}
 
+	inForce, err := openRules(c, self, log)
+	if err != nil {
+		return err
+	}
 	key, err := localRedactionKey(c.StateDir)
 	if err != nil {
 		log.Warn("masks of credentials join within this run only", zap.Error(err))
@@ -69,7 +71,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	sensor, err := probe.Open(sensorOptions(c, log, hierarchy, rules))
+	sensor, err := probe.Open(sensorOptions(c, log, hierarchy, inForce.Set()))
 	if err != nil {
 		return err
 	}
@@ -85,9 +87,9 @@ func run(ctx context.Context, c config.Config) (err error) {
 	}
 	processes := process.New(process.Options{
 		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.wall, Candidate: containers.Candidate,
-		Marks: rules.Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
+		Marks: inForce.Set().Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
-	up, err := openReporter(c, log, bootID, redactor, sensor)
+	up, err := openReporter(c, log, bootID, redactor, sensor, inForce)
 	if err != nil {
 		return err
 	}
@@ -96,13 +98,14 @@ func run(ctx context.Context, c config.Config) (err error) {
 		Redactor: redactor, AgentID: up.agentID(self.id), BootID: bootID, Node: c.Node})
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
-		Rules: rules, Sink: sink(c, printer, up), Marks: sensor,
+		Rules: inForce.Set(), Sink: sink(c, printer, up), Marks: sensor,
 		PenEvents: c.Pen.Events, PenBytes: c.Pen.Bytes, PenWait: 2 * c.Pen.Wait,
 	}
 	if hierarchy != nil {
 		options.Containers = containers
 	}
 	stages := pipeline.New(options)
+	inForce.Attach(sensor, stages)
 	up.watch(stages)
 	stages.SetClock(*clock.now.Load())
 	if err := seed(sensor, stages, processes, log); err != nil {
@@ -118,7 +121,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	hooks := ready.Add("hooks")
 	names := container.NewContainerd(c.Containerd.Socket, containers, log)
 	registry := obs.NewRegistry("seawall_agent", true)
-	registry.MustRegister(newCollector(sensor, stages, processes, containers, names, printer))
+	registry.MustRegister(newCollector(sensor, stages, inForce, processes, containers, names, printer))
 	up.register(registry)
 
 	group, ctx := errgroup.WithContext(ctx)
@@ -130,6 +133,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	})
 	group.Go(func() error { return finish(telling, printer) })
 	up.run(ctx, telling, group)
+	group.Go(func() error { return inForce.Run(ctx) })
 	group.Go(func() error { return containers.Run(ctx) })
 	if c.Containerd.Enabled != config.Off {
 		group.Go(func() error { return names.Run(ctx) })
@@ -267,10 +271,10 @@ func newContainers(c config.Config, log *zap.Logger) (*container.Table, *contain
 	return container.NewTable(container.Options{Hierarchy: hierarchy, Wait: c.Pen.Wait}), hierarchy, nil
 }
 
-func sensorOptions(c config.Config, log *zap.Logger, h *container.Hierarchy, rules *rule.Set) probe.Options {
+func sensorOptions(c config.Config, log *zap.Logger, h *container.Hierarchy, set *rule.Set) probe.Options {
 	o := probe.Options{
 		Log: log, DecisiveBytes: c.Kernel.DecisiveRingBytes, BulkBytes: c.Kernel.BulkRingBytes,
-		Interest: rules.Interest(), Unfiltered: c.NoFilter,
+		Interest: set.Interest(), Unfiltered: c.NoFilter,
 	}
 	if h != nil {
 		o.Hierarchy = probe.Hierarchy{ID: uint32(h.ID), Controller: h.Controller, Mount: h.Mount}
@@ -281,18 +285,48 @@ func sensorOptions(c config.Config, log *zap.Logger, h *container.Hierarchy, rul
 	return o
 }
 
-// loadRules loads the built-in rules and those of the configured files and folders.
-func loadRules(c config.Config) (*rule.Set, error) {
+// openRules loads the rules: built-in ones, those of the configured files and folders,
+// and the bundle that was in force last.
+func openRules(c config.Config, self identity, log *zap.Logger) (*rules.Rules, error) {
+	sources, err := ruleSources(c)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := bundle.ReadKeys(c.BundleKeys...)
+	if err != nil {
+		return nil, err
+	}
+	stateDir := ""
+	if self.lock != nil {
+		stateDir = c.StateDir
+	}
+	return rules.Open(rules.Options{StateDir: stateDir, Keys: keys, Sources: sources, Now: time.Now, Wait: sleep, Log: log})
+}
+
+// ruleSources reads the built-in rules and this host's own.
+func ruleSources(c config.Config) ([]rule.Source, error) {
 	sources, err := rule.ReadFS(builtin.FS)
 	if err != nil {
 		return nil, fmt.Errorf("read built-in rules: %w", err)
 	}
 	for _, path := range c.Rules {
-		more, err := rule.ReadPath(path)
+		own, err := rule.ReadPath(path)
 		if err != nil {
 			return nil, err
 		}
-		sources = append(sources, more...)
+		for _, s := range own {
+			s.Origin = rule.OriginLocal
+			sources = append(sources, s)
+		}
+	}
+	return sources, nil
+}
+
+// loadRules loads what openRules does, without a bundle.
+func loadRules(c config.Config) (*rule.Set, error) {
+	sources, err := ruleSources(c)
+	if err != nil {
+		return nil, err
 	}
 	set, err := rule.Load(sources, time.Now())
 	if err != nil {
@@ -313,11 +347,14 @@ func sink(c config.Config, printer *output.Printer, up *reporter) pipeline.Sink 
 }
 
 func checkConfig(c config.Config, out io.Writer) error {
-	rules, err := loadRules(c)
+	set, err := loadRules(c)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "configuration is usable, %d rules load\n", len(rules.Rules()))
+	if _, err := bundle.ReadKeys(c.BundleKeys...); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "configuration is usable, %d rules load\n", len(set.Rules()))
 	return nil
 }
 

@@ -17,6 +17,9 @@ type Config struct {
 	Output Output `yaml:"output"`
 	// Rules are files and folders with rules, beside the built-in ones.
 	Rules []string `yaml:"rules"`
+	// BundleKeys are files of the public keys that may sign bundles of rules; none: no
+	// bundle is taken.
+	BundleKeys []string `yaml:"bundle_keys"`
 	// Node is the name of this machine in events: as Kubernetes calls it, where
 	// there is Kubernetes. Parse fills in the host name.
 	Node string `yaml:"node"`

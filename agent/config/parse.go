@@ -116,6 +116,7 @@ func newArguments(c Config) *arguments {
 	a.flags.Text((*string)(&s.Output), "output", "output", "print as `json|text`")
 	a.flags.Text((*string)(&s.Output), "o", "output", "short for --output `json|text`")
 	a.flags.List(&s.Rules, "rules", "rules", "load rules from this `path` beside the built-in ones; may be repeated")
+	a.flags.List(&s.BundleKeys, "bundle-keys", "bundle_keys", "take bundles of rules signed with a key in this `file`; may be repeated")
 	a.flags.Text(&s.Node, "node", "node", "`name` of this node in events (default: the host name)")
 	a.flags.Text(&s.StateDir, "state-dir", "state_dir", "`folder` for what must survive a restart")
 	a.flags.Text(&s.Collector.Address, "collector", "collector.address", "report to the collector at this `host:port`")

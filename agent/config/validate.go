@@ -46,6 +46,9 @@ func (c Config) Validate() error {
 	for i, path := range c.Rules {
 		p.Require(path != "", "rules", "entry %d is empty", i+1)
 	}
+	for i, path := range c.BundleKeys {
+		p.Require(path != "", "bundle_keys", "entry %d is empty", i+1)
+	}
 	p.Require(nodeName(c.Node), "node", "%q is no name: 1 to %d printable characters without spaces", c.Node, maxNodeBytes)
 	p.Require(filepath.IsAbs(c.StateDir), "state_dir", "%q is not an absolute path", c.StateDir)
 

@@ -32,6 +32,7 @@ func TestValidate(t *testing.T) {
 		{"profiles for everybody", func(c *Config) { c.Admin.Profiling, c.Admin.Address = true, "0.0.0.0:9464" }, "admin.profiling"},
 		{"profiles without server", func(c *Config) { c.Admin.Profiling, c.Admin.Address = true, "" }, "admin.profiling"},
 		{"empty rule path", func(c *Config) { c.Rules = []string{"a", ""} }, "rules"},
+		{"empty key path", func(c *Config) { c.BundleKeys = []string{""} }, "bundle_keys"},
 		{"no node", func(c *Config) { c.Node = "" }, "node"},
 		{"node of control characters", func(c *Config) { c.Node = "a\nb" }, "node"},
 		{"node of wrong UTF-8", func(c *Config) { c.Node = "a\xff" }, "node"},

@@ -99,6 +99,7 @@ const (
 	actCreat   = "creat"
 	actThreads = "threads" // how many, instead of a file
 	actAgent   = "agent"   // a rung
+	actSteady  = "steady"  // a folder
 )
 
 // self is a command that has this test binary do an act with a file.
@@ -132,6 +133,8 @@ func act(what, file string) error {
 		fd, err = creat(file)
 	case actThreads:
 		return makeThreads(file)
+	case actSteady:
+		return openSteadily(file)
 	case actAgent:
 		return beAgent(file)
 	default:

@@ -44,7 +44,12 @@ type world struct {
 // setup says how a world differs from an agent that is told nothing.
 type setup struct {
 	sink pipeline.Sink
-	// sensor changes the probe's options; its interest is that of the built-in rules.
+	// rules are those in force at first; nil: the built-in ones.
+	rules *rule.Set
+	// unmarked says that a rule's hit puts nobody into the tree of interest: then only
+	// rules admit.
+	unmarked bool
+	// sensor changes the probe's options; its interest is that of the rules.
 	sensor func(*probe.Options)
 	// containerd is a socket; empty: names are not asked for.
 	containerd string
@@ -56,7 +61,10 @@ type setup struct {
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	testpriv.Root(t)
-	rules := builtinRules(t)
+	rules := s.rules
+	if rules == nil {
+		rules = builtinRules(t)
+	}
 	w := &world{bootID: bootID(t)}
 	log := zaptest.NewLogger(t)
 	var err error
@@ -84,10 +92,14 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	w.processes = process.New(process.Options{BootID: w.bootID, HostNamespaces: w.sensor.Host().Namespaces,
 		Wall: clock.Wall, Candidate: w.containers.Candidate})
-	w.stages = pipeline.New(pipeline.Options{
+	options := pipeline.Options{
 		Log: log, BootID: w.bootID, Processes: w.processes, Origins: origin.New(origin.Limits{}), Containers: w.containers,
 		Rules: rules, Sink: s.sink, Marks: w.sensor, PenEvents: 4096, PenBytes: 8 << 20, PenWait: 2 * s.wait,
-	})
+	}
+	if s.unmarked {
+		options.Marks = nil
+	}
+	w.stages = pipeline.New(options)
 	w.stages.SetClock(clock)
 	if err := w.sensor.Seed(w.stages.Seed); err != nil {
 		t.Fatal(err)

@@ -22,11 +22,14 @@ const (
 	newPattern = ".bundle.new-*"
 )
 
-// kept is the state folder as far as bundles go.
+// kept is the state folder as far as bundles go. Empty: there is none that is ours.
 type kept struct{ dir string }
 
 // tidy removes what an agent that was killed has left behind.
 func (k kept) tidy() {
+	if k.dir == "" {
+		return
+	}
 	left, _ := filepath.Glob(filepath.Join(k.dir, newPattern)) // fails for bad patterns only
 	for _, path := range left {
 		_ = os.Remove(path) // in nobody's way
@@ -35,6 +38,9 @@ func (k kept) tidy() {
 
 // read returns the bundle that was in force last; nil: there is none.
 func (k kept) read() (*bundle.Signed, error) {
+	if k.dir == "" {
+		return nil, nil
+	}
 	path := filepath.Join(k.dir, bundleFile)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,6 +66,9 @@ type prepared struct{ path, name string }
 
 // prepare writes a bundle to disk: what is left to do cannot want for space.
 func (k kept) prepare(s bundle.Signed) (prepared, error) {
+	if k.dir == "" {
+		return prepared{}, errors.New("keep bundle: this agent has no state_dir of its own")
+	}
 	data, err := s.Encode()
 	if err != nil {
 		return prepared{}, err
@@ -93,6 +102,9 @@ func (p prepared) discard() error { return os.Remove(p.path) }
 
 // serial is the highest that was in force; 0: none was.
 func (k kept) serial() (uint64, error) {
+	if k.dir == "" {
+		return 0, nil
+	}
 	path := filepath.Join(k.dir, serialFile)
 	text, err := tlsconf.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

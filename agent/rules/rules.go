@@ -40,7 +40,8 @@ type Stages interface {
 
 // Options say what rules there are.
 type Options struct {
-	// StateDir is where a bundle is kept.
+	// StateDir is where a bundle is kept, a folder that no other agent uses; empty: there
+	// is none, and no bundle is taken.
 	StateDir string
 	// Keys may sign bundles; none: no bundle is taken.
 	Keys bundle.Keys

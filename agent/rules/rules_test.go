@@ -63,7 +63,7 @@ func TestRefusedBundleChangesNothing(t *testing.T) {
 			"bundle/0.yaml:2:5: rule floor: this host has a rule of this id in /etc/floor.yaml:2, which a bundle must not replace"},
 		{"the kernel refuses", func(h *host, _ *bundle.Signed) { h.refusal = errRefused }, errRefused.Error()},
 		{"the reader has ended", func(h *host, _ *bundle.Signed) { h.ended = context.Canceled }, context.Canceled.Error()},
-		{"no space", func(h *host, _ *bundle.Signed) { must(t, os.RemoveAll(h.dir)) }, "keep bundle: "},
+		{"its folder is gone", func(h *host, _ *bundle.Signed) { must(t, os.RemoveAll(h.dir)) }, "keep bundle: "},
 		{"its name cannot be taken", func(h *host, _ *bundle.Signed) {
 			must(t, errors.Join(os.Remove(filepath.Join(h.dir, bundleFile)), os.MkdirAll(filepath.Join(h.dir, bundleFile, "x"), 0o700)))
 		}, "keep bundle: "},
@@ -206,4 +206,15 @@ func TestExceptionLivesAndDies(t *testing.T) {
 	if diff := cmp.Diff([]rule.ExceptedCount{{Rule: "shell", Exception: "known", Count: 2}}, h.counts.Counts()); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// An agent beside another has no folder of its own: it leaves the other one's alone.
+func TestWithoutAFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	h := newHost(t)
+	h.dir = ""
+	must(t, os.WriteFile(bundleFile, []byte("not ours"), 0o600))
+	r := h.start()
+	mustRefuse(t, r, sign(t, key(1), 7, ruleOf("netcat", "nc")), "keep bundle: this agent has no state_dir of its own")
+	h.mustDetect("then", "shell", "")
 }

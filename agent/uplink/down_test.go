@@ -27,10 +27,8 @@ func downOf(t testing.TB, folder string) (*session, func()) {
 		}
 	}
 	u := &Uplink{spool: s, options: Options{BootID: "boot"}, log: zap.NewNop()}
-	mode, version := Trees, ""
-	u.mode.Store(&mode)
-	u.settings.Store(&version)
-	down := &session{uplink: u}
+	u.settings.Store(&afar{mode: Trees})
+	down := &session{uplink: u, orders: newOrders()}
 	welcome := &sensorv1.Welcome{}
 	if down.detections, err = u.openLane(detections, sensorv1.Lane_LANE_DETECTIONS, welcome); err != nil {
 		t.Fatal(err)

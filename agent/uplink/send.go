@@ -28,7 +28,7 @@ const (
 	// deadPeer is how long a collector's host may leave bytes unanswered. A status every
 	// ten seconds sees to it that there are some; where the collector takes none, TCP asks.
 	deadPeer = time.Minute
-	// maxMessage bounds what comes down: a set of rules is some 100 KiB.
+	// maxMessage bounds what comes down: a bundle has at most 2 MiB.
 	maxMessage = 4 << 20
 )
 

@@ -43,6 +43,7 @@ type session struct {
 	detections  *lane
 	telemetry   *lane
 	answers     chan *sensorv1.Applied
+	orders      *orders
 }
 
 // serve opens a stream and uses it until it ends, which has always a reason.
@@ -64,7 +65,7 @@ func (u *Uplink) serve(ctx context.Context, client sensorv1.SensorClient) (err e
 		return errSilent
 	}
 
-	s := &session{uplink: u, stream: stream, certificate: certificate, answers: make(chan *sensorv1.Applied, maxAnswers)}
+	s := &session{uplink: u, stream: stream, certificate: certificate, answers: make(chan *sensorv1.Applied, maxAnswers), orders: newOrders()}
 	if s.detections, err = u.openLane(detections, sensorv1.Lane_LANE_DETECTIONS, welcome); err != nil {
 		return err
 	}
@@ -79,6 +80,7 @@ func (u *Uplink) serve(ctx context.Context, client sensorv1.SensorClient) (err e
 	u.log.Info("connected", zap.String(obs.FieldAddress, u.options.Collector))
 	var others sync.WaitGroup
 	others.Go(func() { cancel(s.receive(ctx)) })
+	others.Go(func() { s.obey(ctx) })
 	others.Go(func() { cancel(s.detections.collect(ctx)) })
 	others.Go(func() { cancel(s.telemetry.collect(ctx)) })
 	err = s.send(ctx)
@@ -200,7 +202,10 @@ func (u *Uplink) status() *sensorv1.AgentStatus {
 	now, stats := u.options.Now(), u.spool.Stats()
 	m := &sensorv1.AgentStatus{
 		Time: timestamppb.New(now), SpoolBytes: uint64(stats.Bytes), OldestWaiting: durationpb.New(oldest(stats, now)),
-		SettingsVersion: *u.settings.Load(),
+		SettingsVersion: u.settings.Load().said.GetVersion(),
+	}
+	if u.options.Bundles != nil {
+		m.BundleVersion, m.BundleSerial = u.options.Bundles.InForce()
 	}
 	for _, l := range u.options.Ledger() {
 		m.Ledger = append(m.Ledger, &sensorv1.LedgerLine{

@@ -68,6 +68,11 @@ type Options struct {
 	// Redactor masks credentials until the enrolment has a key.
 	Redactor  *redact.Redactor
 	Telemetry Telemetry
+	// SettingsFile keeps settings that came from afar; what they say goes before Telemetry.
+	// Empty: they are for this run only.
+	SettingsFile string
+	// Bundles, if set, takes bundles of rules.
+	Bundles Bundles
 
 	BootID, Node, MachineID, Version, Kernel string
 	// Begin, if set, is closed once Hooks has something to say: Hello says it once. What
@@ -99,8 +104,7 @@ type Uplink struct {
 	first    uint64 // no sequence of this run is below
 	redactor atomic.Pointer[redact.Redactor]
 
-	mode     atomic.Pointer[Telemetry]
-	settings atomic.Pointer[string] // version of those in force
+	settings atomic.Pointer[afar] // in force
 
 	told   time.Time // the writer's: when gaps were appended last
 	buffer []byte    // the writer's
@@ -114,8 +118,7 @@ type Uplink struct {
 func Open(o Options) (*Uplink, error) {
 	u := &Uplink{options: o, log: o.Log.Named("uplink"), queue: queue.New(), first: uint64(sinceBoot()), acked: make(chan struct{}, 1)}
 	u.redactor.Store(o.Redactor)
-	u.mode.Store(&o.Telemetry)
-	u.settings.Store(new(string))
+	u.restore()
 	if err := u.useKey(); err != nil {
 		return nil, err
 	}
@@ -146,7 +149,7 @@ func (u *Uplink) useKey() error {
 
 // Event queues an event if it is to go up. It may be lent.
 func (u *Uplink) Event(ev *event.Event) {
-	switch *u.mode.Load() {
+	switch u.settings.Load().mode {
 	case None:
 		return
 	case Trees:

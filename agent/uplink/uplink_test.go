@@ -316,10 +316,10 @@ func TestSettings(t *testing.T) {
 	defer run(t, u)()
 	c.until(func() bool { return len(c.applied) == 6 })
 	if c.applied[0].Error != "" || c.applied[1].Error == "" || c.applied[2].Error != "" || c.applied[3].Error != "" || c.applied[4].Error == "" ||
-		c.applied[5].Error != "not supported yet" || c.applied[5].Part != sensorv1.Part_PART_BUNDLE {
+		c.applied[5].Error != "this agent takes no bundles" || c.applied[5].Part != sensorv1.Part_PART_BUNDLE {
 		t.Errorf("%v", c.applied)
 	}
-	if got := *u.settings.Load(); got != "4" {
+	if got := u.settings.Load().said.GetVersion(); got != "4" {
 		t.Errorf("settings %q are in force", got)
 	}
 	u.Event(open("/outside"))
