@@ -39,22 +39,29 @@ func newRemote(words string) *remote {
 	return r
 }
 
-// read takes the flags, which may stand before or behind arguments, and returns
-// the arguments.
-func (r *remote) read(args []string, out io.Writer) ([]string, error) {
-	var rest []string
+// parseFlags takes flags, which may stand before or behind arguments, and returns the
+// arguments. Asked for help it writes that to out.
+func parseFlags(flags *flag.FlagSet, args []string, out io.Writer) (rest []string, err error) {
 	for {
-		if err := r.Parse(args); err != nil {
+		if err := flags.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				r.SetOutput(out)
-				r.PrintDefaults()
+				flags.SetOutput(out)
+				flags.PrintDefaults()
 			}
 			return nil, err
 		}
-		if r.NArg() == 0 {
-			break
+		if flags.NArg() == 0 {
+			return rest, nil
 		}
-		rest, args = append(rest, r.Arg(0)), r.Args()[1:]
+		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
+	}
+}
+
+// read takes the flags and returns the arguments.
+func (r *remote) read(args []string, out io.Writer) ([]string, error) {
+	rest, err := parseFlags(r.FlagSet, args, out)
+	if err != nil {
+		return nil, err
 	}
 	if r.format != "text" && r.format != "json" {
 		return nil, fmt.Errorf("-o %s: text or json", r.format)

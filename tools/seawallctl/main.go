@@ -4,6 +4,9 @@
 //	seawallctl alerts list            list alerts, newest first
 //	seawallctl alerts show ID         show one alert whole
 //	seawallctl alerts watch           show alerts as they come
+//	seawallctl bundle key NAME        make a key to sign bundles of rules with
+//	seawallctl bundle sign PATH...    sign rule files
+//	seawallctl bundle verify FILE     check a signed bundle and show what it holds
 //	seawallctl bundle push FILE       send a signed rule bundle to all agents
 //	seawallctl bundle show            show the bundle that agents are sent
 //	seawallctl rules lint [PATH...]   check rule files and show what each rule costs
@@ -60,6 +63,9 @@ func commands() []command {
 		{"alerts list", "", "list alerts, newest first", true, listAlerts},
 		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
 		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
+		{"bundle key", "NAME", "make a key to sign bundles of rules with: NAME.key, and NAME.pub for agents", false, offline(makeBundleKey)},
+		{"bundle sign", "PATH...", "sign rule files for agents: --key F --serial N --version V --out F", true, offline(signBundle)},
+		{"bundle verify", "FILE", "check a signed bundle as an agent does that has this --key F, and show what it holds", true, offline(verifyBundle)},
 		{"bundle push", "FILE", "have the collector send a signed rule bundle to all agents", true, pushBundle},
 		{"bundle show", "", "show the bundle that agents are sent, and who pushed it", true, showBundle},
 		{"rules lint", "[PATH...]", "check rule files and show what each rule costs; without PATH the built-in ones", false, offline(lintRules)},
