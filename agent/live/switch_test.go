@@ -152,10 +152,12 @@ func TestSwitch(t *testing.T) {
 		openRule("suffix", `open.write && open.file.name.endsWith(".seawsw")`) +
 		openRule("prefix", `open.write && open.file.path.startsWith("`+folder+`/prefix/")`)
 	old := loadText(t, both+openRule("old", `open.write && open.file.name == "only.old"`))
-	// The new rules want more of the same name, and a longer prefix, which hides the shorter.
+	// The new rules want more of the same name, and something else of a longer prefix, which
+	// hides the shorter one.
 	next := loadText(t, both+openRule("new", `open.write && open.file.name == "only.new"`)+
 		openRule("read", `open.read && open.file.name == "by-name.seawall-switch"`)+
-		openRule("deeper", `open.read && !open.write && open.file.path.startsWith("`+folder+`/prefix/deeper/")`))
+		strings.NewReplacer("file_open", "file_unlink", "open.", "unlink.").Replace(
+			openRule("deeper", `open.file.path.startsWith("`+folder+`/prefix/deeper/")`)))
 	seen := newHits()
 	w := newWorld(t, setup{sink: seen, rules: old, unmarked: true, wait: 100 * time.Millisecond, sensor: func(o *probe.Options) { o.TreeRate = 1 }})
 	w.settled(t)

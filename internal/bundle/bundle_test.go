@@ -276,6 +276,18 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
+// Whoever is not trusted can send the most files that fit; they are counted, not made.
+func TestFilesAreCountedBeforeTheyAreMade(t *testing.T) {
+	s := Signed{Bytes: bytes.Repeat([]byte{filesNumber<<3 | 2, 0}, MaxBytes/2-100)}
+	if n := testing.AllocsPerRun(3, func() {
+		if _, err := s.Unverified(); err == nil || err.Error() != tooMany().Error() {
+			t.Errorf("got %v", err)
+		}
+	}); n > 50 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // FuzzVerify: nothing but what the key has signed is taken, and what anybody sends costs
 // bounded memory.
 func FuzzVerify(f *testing.F) {
