@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/seawall-security/seawall/collector/store"
+	"github.com/seawall-security/seawall/internal/bundle"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -134,8 +136,8 @@ func TestBundlesThatNoAgentCouldUse(t *testing.T) {
 	unsigned, foreign, torn := sealed(t, of(1)), sealed(t, of(1)), sealed(t, of(1))
 	unsigned.Signature, foreign.KeyId, torn.Bundle = nil, nil, []byte{0xff}
 	many := of(1)
-	for i := range maxFiles + 1 {
-		many.Files = append(many.Files, file(strings.Repeat("f", i%200)+".yaml", ""))
+	for i := range bundle.MaxFiles + 1 {
+		many.Files = append(many.Files, file(fmt.Sprint("f", i, ".yaml"), ""))
 	}
 	for name, test := range map[string]struct {
 		signed *sensorv1.SignedBundle
@@ -144,16 +146,15 @@ func TestBundlesThatNoAgentCouldUse(t *testing.T) {
 		"nothing":           {nil, "is the bundle signed"},
 		"unsigned":          {unsigned, "is the bundle signed"},
 		"no key id":         {foreign, "the key's id has 0 bytes"},
-		"no bundle":         {torn, "is no bundle"},
-		"no serial":         {sealed(t, of(0)), "serial 0"},
+		"no bundle":         {torn, "read bundle"},
+		"no serial":         {sealed(t, of(0)), "no serial number"},
 		"serial of a store": {sealed(t, of(1<<63)), "serial 9223372036854775808"},
 		"too large":         {sealed(t, of(1, file("a.yaml", large), file("b.yaml", large))), "more than 2097152"},
-		"too many files":    {sealed(t, many), "at most 1024 files"},
+		"too many files":    {sealed(t, many), "more than 256 files"},
 		"a rule that does not compile": {sealed(t, of(1, file("a.yaml", good), file("ours/b.yaml",
 			strings.NewReplacer("netcat-started", "other", "process.name", "process.nam").Replace(good)))), "ours/b.yaml:8:"},
-		"an id of the built-in rules": {sealed(t, of(1, file("a.yaml", strings.Replace(good, "netcat-started", "exec-fileless-memfd", 1)))), "a.yaml:3:"},
-		"a file twice":                {sealed(t, of(1, file("a.yaml", good), file("a.yaml", ""))), `"a.yaml" is there twice`},
-		"the name of a built-in file": {sealed(t, of(1, file("builtin/execution.yaml", good))), "begins with builtin/"},
+		"a file twice":                {sealed(t, of(1, file("a.yaml", good), file("a.yaml", ""))), "two files called a.yaml"},
+		"a name that leads elsewhere": {sealed(t, of(1, file("../a.yaml", good))), "../a.yaml"},
 	} {
 		_, err := d.push(test.signed)
 		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), test.want) {
@@ -172,14 +173,4 @@ func TestManyProblemsAreToldInBrief(t *testing.T) {
 	if len(err.Error()) > maxProblemBytes+1024 || !strings.Contains(err.Error(), "a.yaml:2:") || !strings.HasSuffix(err.Error(), "and more") {
 		t.Errorf("%d bytes: %.2000s", len(err.Error()), err)
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	f.Add(sealed(f, of(3, file("a.yaml", good))).Bundle)
-	f.Fuzz(func(t *testing.T, data []byte) {
-		b, err := decode(&sensorv1.SignedBundle{Bundle: data})
-		if err == nil && (b.GetSerial() == 0 || len(b.GetFiles()) > maxFiles) {
-			t.Errorf("taken: %v", b)
-		}
-	})
 }

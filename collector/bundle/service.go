@@ -56,8 +56,8 @@ func (s *Service) PushBundle(ctx context.Context, r *collectorv1.PushBundleReque
 		log.Warn("bundle refused", zap.Error(err))
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	log = log.With(zap.Uint64(obs.FieldBundle, b.GetSerial()), zap.String(obs.FieldVersion, b.GetVersion()))
-	err = s.o.Bundles.put(ctx, Pushed{Serial: b.GetSerial(), Signed: r.GetBundle(), At: now, By: by})
+	log = log.With(zap.Uint64(obs.FieldBundle, b.Serial), zap.String(obs.FieldVersion, b.Version))
+	err = s.o.Bundles.put(ctx, Pushed{Serial: b.Serial, Signed: r.GetBundle(), At: now, By: by})
 	var notAbove *notAboveError
 	switch {
 	case errors.As(err, &notAbove):
@@ -67,9 +67,9 @@ func (s *Service) PushBundle(ctx context.Context, r *collectorv1.PushBundleReque
 		return nil, s.failed(ctx, log, "keep bundle", err)
 	}
 	sent := s.o.Offer()
-	log.Info("bundle pushed", zap.Int("files", len(b.GetFiles())), zap.Int("bytes", len(r.GetBundle().GetBundle())),
+	log.Info("bundle pushed", zap.Int("files", len(b.Files)), zap.Int("bytes", len(r.GetBundle().GetBundle())),
 		zap.Binary("key_id", r.GetBundle().GetKeyId()), zap.Int("agents", sent))
-	return &collectorv1.PushBundleResponse{Serial: b.GetSerial(), Version: b.GetVersion(), SentTo: uint32(sent)}, nil
+	return &collectorv1.PushBundleResponse{Serial: b.Serial, Version: b.Version, SentTo: uint32(sent)}, nil
 }
 
 // GetBundle implements Management.
