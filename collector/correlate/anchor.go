@@ -38,7 +38,8 @@ type anchor struct {
 	Told, Due int64
 	stamp
 
-	size int
+	size    int
+	decided time.Time // the first fact of this message that raised the alert or made it worse
 }
 
 // waitingFact is a fact before it is known whether it matters.
@@ -113,7 +114,7 @@ func (m *Machine) raise(a *anchor, f *fact) error {
 	m.waiting.remove(a.Key)
 	m.raised.add(a.Key, a)
 	m.stats.Raised++
-	m.later(a, 0)
+	m.decide(a)
 	return nil
 }
 
@@ -167,8 +168,16 @@ func (m *Machine) detected(a *anchor, f *fact, role string, severity sensorv1.Se
 func (m *Machine) worsen(a *anchor, severity sensorv1.Severity) {
 	if severity > a.Alert.Severity {
 		a.Alert.Severity = severity
-		m.later(a, 0)
+		m.decide(a)
 	}
+}
+
+// decide has the alert told at once, because of the fact that is being taken in.
+func (m *Machine) decide(a *anchor) {
+	if a.decided.IsZero() {
+		a.decided = m.fact
+	}
+	m.later(a, 0)
 }
 
 // revise makes a revision of the alert as it stands.
@@ -182,6 +191,10 @@ func (m *Machine) revise(a *anchor) {
 	a.Alert.StoredTime = timestamppb.New(m.now())
 	if a.Alert.CreatedTime == nil {
 		a.Alert.CreatedTime = a.Alert.StoredTime
+	}
+	a.Alert.StoredTime, a.Alert.DecidedTime = timestamppb.New(m.now()), nil
+	if !a.decided.IsZero() {
+		a.Alert.DecidedTime, a.decided = timestamppb.New(a.decided), time.Time{}
 	}
 	describe(a)
 	a.Told, a.Due = m.place.Now, 0

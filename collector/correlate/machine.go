@@ -88,6 +88,7 @@ type Machine struct {
 	touched map[string]*anchor // by this message
 	due     map[string]*anchor // raised, with something to tell
 	nextDue int64              // nothing is due before; 0: nothing is due
+	fact    time.Time          // when the fact happened that is being taken in
 	out     []alert.Revision
 	past    Past
 	changed map[rowName]bool

@@ -91,6 +91,7 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 		return nil
 	}
 	f.at, f.uncertainty = agent.Skew.correct(f.event.GetTime(), m.now())
+	m.fact = f.at
 	if f.detection != nil {
 		m.stats.Detections++
 		return m.detection(f)

@@ -126,7 +126,7 @@ func plain(alerts []*alertv1.Alert) []*alertv1.Alert {
 	var all []*alertv1.Alert
 	for _, a := range alerts {
 		a = proto.CloneOf(a)
-		a.Revision, a.CreatedTime, a.StoredTime = 0, nil, nil
+		a.Revision, a.CreatedTime, a.StoredTime, a.DecidedTime = 0, nil, nil, nil
 		for _, e := range a.Evidence {
 			e.Revision = 0
 		}

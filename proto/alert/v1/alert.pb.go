@@ -555,7 +555,10 @@ type Alert struct {
 	// When this revision was stored.
 	StoredTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=stored_time,json=storedTime,proto3" json:"stored_time,omitempty"`
 	// When the first revision was stored.
-	CreatedTime   *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
+	CreatedTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
+	// Kernel time, corrected for the agent's clock, of the fact that raised the alert with
+	// this revision or made it worse. Absent: it only grew, and that is told later.
+	DecidedTime   *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=decided_time,json=decidedTime,proto3" json:"decided_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -733,6 +736,13 @@ func (x *Alert) GetStoredTime() *timestamppb.Timestamp {
 func (x *Alert) GetCreatedTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreatedTime
+	}
+	return nil
+}
+
+func (x *Alert) GetDecidedTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DecidedTime
 	}
 	return nil
 }
@@ -1044,7 +1054,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"GetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\vGetResponse\x12-\n" +
-	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xf8\x06\n" +
+	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xb7\a\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\rR\brevision\x12\x12\n" +
@@ -1071,7 +1081,8 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x04tags\x18\x13 \x03(\tR\x04tags\x12;\n" +
 	"\vstored_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"storedTime\x12=\n" +
-	"\fcreated_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\"H\n" +
+	"\fcreated_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x12=\n" +
+	"\fdecided_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vdecidedTime\"H\n" +
 	"\x06Anchor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
@@ -1157,26 +1168,27 @@ var file_proto_alert_v1_alert_proto_depIdxs = []int32{
 	17, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
 	14, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
 	14, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
-	18, // 17: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
-	14, // 18: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	13, // 19: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
-	19, // 20: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
-	20, // 21: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
-	21, // 22: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
-	21, // 23: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
-	0,  // 24: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
-	3,  // 25: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
-	5,  // 26: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
-	7,  // 27: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
-	2,  // 28: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
-	4,  // 29: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
-	6,  // 30: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
-	8,  // 31: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
-	28, // [28:32] is the sub-list for method output_type
-	24, // [24:28] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	14, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
+	18, // 18: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
+	14, // 19: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	13, // 20: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
+	19, // 21: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
+	20, // 22: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
+	21, // 23: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
+	21, // 24: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
+	0,  // 25: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
+	3,  // 26: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
+	5,  // 27: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
+	7,  // 28: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
+	2,  // 29: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
+	4,  // 30: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
+	6,  // 31: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
+	8,  // 32: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_proto_alert_v1_alert_proto_init() }
