@@ -103,7 +103,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	if err := keep.trim(ctx); err != nil {
 		return err
 	}
-	registry.MustRegister(&pipeline{following: following, keep: keep})
+	registry.MustRegister(&pipeline{following: following, keep: keep}, correlator)
 
 	group, ctx := errgroup.WithContext(ctx)
 	rows := enrol.NewRows(p.store)

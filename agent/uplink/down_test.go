@@ -3,6 +3,7 @@ package uplink
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
@@ -26,7 +27,8 @@ func downOf(t testing.TB, folder string) (*session, func()) {
 			}
 		}
 	}
-	u := &Uplink{spool: s, options: Options{BootID: "boot"}, log: zap.NewNop()}
+	u := &Uplink{spool: s, options: Options{BootID: "boot", Now: time.Now}, log: zap.NewNop()}
+	u.counts.latency = newLatency()
 	u.settings.Store(&afar{mode: Trees})
 	down := &session{uplink: u, orders: newOrders()}
 	welcome := &sensorv1.Welcome{}

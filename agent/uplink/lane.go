@@ -32,7 +32,8 @@ type lane struct {
 	batches chan []*sensorv1.Item // for who sends
 	window  chan struct{}         // one for each batch in flight or about to be
 	counts  *laneCounts
-	acked   chan<- struct{} // the uplink's
+	acked   chan<- struct{}   // the uplink's
+	time    func(spool.Entry) // that it is on its way
 
 	mu     sync.Mutex // guards what follows
 	flight []flight   // sent, oldest first
@@ -56,6 +57,7 @@ func (u *Uplink) openLane(name spool.Lane, number sensorv1.Lane, welcome *sensor
 		name: number, reader: reader, bootID: u.options.BootID, has: map[string]uint64{},
 		batches: make(chan []*sensorv1.Item), window: make(chan struct{}, maxInFlight), counts: u.counts.of(name),
 		acked: u.acked,
+		time:  func(e spool.Entry) { u.counts.time(e, u.options.Now()) },
 	}
 	for _, p := range welcome.GetPositions() {
 		if p.GetLane() == number {
@@ -117,6 +119,7 @@ func (l *lane) next(ctx context.Context, first bool) (*sensorv1.Item, error) {
 		item := &sensorv1.Item{Sequence: e.Sequence, BootId: l.bootOf(e.Data), Record: append([]byte(nil), e.Data...)}
 		if has, ok := l.has[item.BootId]; !ok || item.Sequence > has {
 			l.has = nil // order: nothing that follows is there
+			l.time(e)
 			return item, nil
 		}
 		if err := l.free(e.Sequence, 1); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/spool"
 )
 
@@ -14,6 +15,25 @@ type counts struct {
 	connected             atomic.Bool
 	reconnects            atomic.Uint64
 	detections, telemetry laneCounts
+	latency               prometheus.Histogram // of detections
+	timed                 atomic.Uint64        // the highest sequence in it: what is read again was told
+}
+
+func newLatency() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "seawall_agent_uplink_latency_seconds",
+		Help:    "From the kernel's event of a detection until it was on the spool's disk and went to the collector for the first time.",
+		Buckets: obs.LatencyBuckets(),
+	})
+}
+
+// time books a detection that was read from the spool.
+func (c *counts) time(e spool.Entry, now time.Time) {
+	if e.Class != classDetection || e.Sequence <= c.timed.Load() {
+		return
+	}
+	c.timed.Store(e.Sequence) // a lane has one reader
+	c.latency.Observe(max(now.Sub(time.Unix(0, e.Time)), 0).Seconds())
 }
 
 type laneCounts struct {
@@ -53,6 +73,7 @@ func (u *Uplink) Collect(ch chan<- prometheus.Metric) {
 	if u.counts.connected.Load() {
 		connected = 1
 	}
+	ch <- u.counts.latency
 	show("connected", "Whether the collector has greeted this agent on a stream that stands.", gauge, connected, nil)
 	show("reconnects_total", "Times a stream was begun after the first.", counter, float64(u.counts.reconnects.Load()), nil)
 	for _, lane := range []spool.Lane{detections, telemetry} {

@@ -10,9 +10,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
@@ -242,4 +244,45 @@ func TestForeignCollector(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// TestLatencyIsObservedOnce: of each detection, when it first goes; not of gaps and events,
+// and not again over streams that end.
+func TestLatencyIsObservedOnce(t *testing.T) {
+	o := newCollector(t).options()
+	now := time.Now()
+	o.Now = func() time.Time { return now }
+	ctx, cancel := context.WithCancel(t.Context())
+	streams := 0
+	o.Wait = func(ctx context.Context, _ time.Duration) error {
+		if streams++; streams == 3 {
+			cancel()
+		}
+		return ctx.Err()
+	}
+	var u *Uplink
+	o.connectTo(&near{then: func(context.Context) error {
+		for u.counts.detections.sent.Load() <= uint64(streams) { // again in each stream
+			runtime.Gosched()
+		}
+		return status.Error(codes.Unavailable, "stopping")
+	}})
+	u = openUplink(t, o)
+	u.Event(open("/event"))
+	u.Detection(&sensorv1.Detection{Rule: "r", Event: &sensorv1.Event{Time: timestamppb.New(now.Add(-90 * time.Second))}})
+	spoolAll(t, u)
+	u.Run(ctx)
+	if err := u.Close(); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(u.counts.latency)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := families[0].GetMetric()[0].GetHistogram()
+	if n, sum := h.GetSampleCount(), h.GetSampleSum(); n != 1 || sum < 89.99 || sum > 90.01 {
+		t.Errorf("over %d streams %d detections took %v s", streams, n, sum)
+	}
 }

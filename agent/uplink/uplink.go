@@ -117,6 +117,7 @@ type Uplink struct {
 // Open opens the spool; Run sends, Close closes it.
 func Open(o Options) (*Uplink, error) {
 	u := &Uplink{options: o, log: o.Log.Named("uplink"), queue: queue.New(), first: uint64(sinceBoot()), acked: make(chan struct{}, 1)}
+	u.counts.latency = newLatency()
 	u.redactor.Store(o.Redactor)
 	u.restore()
 	if err := u.useKey(); err != nil {

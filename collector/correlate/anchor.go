@@ -188,11 +188,10 @@ func (m *Machine) revise(a *anchor) {
 			e.Revision = a.Alert.Revision
 		}
 	}
-	a.Alert.StoredTime = timestamppb.New(m.now())
+	a.Alert.StoredTime, a.Alert.DecidedTime = timestamppb.New(m.now()), nil
 	if a.Alert.CreatedTime == nil {
 		a.Alert.CreatedTime = a.Alert.StoredTime
 	}
-	a.Alert.StoredTime, a.Alert.DecidedTime = timestamppb.New(m.now()), nil
 	if !a.decided.IsZero() {
 		a.Alert.DecidedTime, a.decided = timestamppb.New(a.decided), time.Time{}
 	}

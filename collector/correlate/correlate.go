@@ -19,24 +19,30 @@ package correlate
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seawall-security/seawall/collector/alert"
 	"github.com/seawall-security/seawall/collector/store"
 )
 
 // Correlator applies the log to the store. It is for one goroutine, and the only one
-// that writes what it owns: the rows of correlate_state, and alerts.
+// that writes what it owns: the rows of correlate_state, and alerts. As a
+// prometheus.Collector it says how long they took, to any goroutine.
 type Correlator struct {
 	store   *store.Store
 	book    *alert.Book
 	limits  Limits
 	machine *Machine // nil: to be read from the store
 	stats   Stats    // up to the last commit
+	latency *prometheus.HistogramVec
+	now     func() time.Time // for latency alone: verdicts know the log's clock only
 }
 
 // Open reads what an earlier run remembered.
 func Open(ctx context.Context, s *store.Store, book *alert.Book, limits Limits) (*Correlator, error) {
-	c := &Correlator{store: s, book: book, limits: limits}
+	c := &Correlator{store: s, book: book, limits: limits, latency: newLatency(), now: time.Now}
 	return c, c.load(ctx)
 }
 
@@ -62,6 +68,8 @@ func (c *Correlator) Apply(ctx context.Context, messages ...Message) error {
 	if err := c.load(ctx); err != nil {
 		return err
 	}
+	began := c.now()
+	var told []timing
 	err := c.store.Update(ctx, func(tx *store.Tx) error {
 		past := func(i alert.Identity) (uint32, error) { return c.book.Episode(ctx, tx, i) }
 		for _, m := range messages {
@@ -72,6 +80,7 @@ func (c *Correlator) Apply(ctx context.Context, messages ...Message) error {
 			if err := c.book.Put(ctx, tx, revisions...); err != nil {
 				return err
 			}
+			told = timings(told, revisions)
 		}
 		return save(ctx, tx, c.machine.Changes())
 	})
@@ -80,6 +89,7 @@ func (c *Correlator) Apply(ctx context.Context, messages ...Message) error {
 		return err
 	}
 	c.stats = c.machine.stats
+	c.observe(told, began, c.now())
 	return nil
 }
 

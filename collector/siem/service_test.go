@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
@@ -143,6 +144,34 @@ func TestSubscriberGetsWhatIsThereAndWhatComes(t *testing.T) {
 	expect(t, now, "idle@4")
 	store.add(alertOf(3, 1, "shop"))
 	expect(t, now, "3.1@5")
+}
+
+// TestLatencyIsOfEachDelivery: each subscriber that gets a decided revision counts, with
+// how old it is by then; growth and what a filter leaves out do not.
+func TestLatencyIsOfEachDelivery(t *testing.T) {
+	store := newMemory()
+	s, c := serve(t, store, Options{})
+	store.add(&alertv1.Alert{Id: "a", Revision: 1, Kind: "escape", DecidedTime: timestamppb.New(time.Now().Add(-time.Hour))},
+		&alertv1.Alert{Id: "a", Revision: 2, Kind: "escape"},
+		&alertv1.Alert{Id: "b", Revision: 1, Kind: "web-shell", DecidedTime: timestamppb.Now()})
+	for _, kinds := range [][]string{nil, {"web-shell"}} {
+		stream := subscribe(t, as(t, "soc"), c, &alertv1.SubscribeRequest{Filter: &alertv1.Filter{Kinds: kinds}})
+		for !strings.HasPrefix(next(t, stream), "idle") {
+		}
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(s.metrics.latency)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := families[0].GetMetric()[0].GetHistogram()
+	if n, sum := h.GetSampleCount(), h.GetSampleSum(); n != 3 || sum < 3600 || sum > 3660 {
+		t.Errorf("%d deliveries that took %v s together", n, sum)
+	}
+	if last := h.GetBucket()[len(h.GetBucket())-1]; last.GetCumulativeCount() != 2 {
+		t.Errorf("%d within %v s", last.GetCumulativeCount(), last.GetUpperBound())
+	}
 }
 
 func TestFilteredCursorMoves(t *testing.T) {

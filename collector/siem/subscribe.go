@@ -115,7 +115,7 @@ func (s *Service) follow(ctx context.Context, position uint64, filter *alertv1.F
 			if err := out.send(ctx, m); err != nil {
 				return err
 			}
-			s.metrics.sent.Inc()
+			s.metrics.tell(m.GetAlert())
 			spoke = time.Now()
 		}
 		everything := through == position

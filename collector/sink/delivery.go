@@ -213,7 +213,7 @@ func (d *Delivery) deliver(ctx context.Context, batch []Revision) bool {
 		var refused *RefusedError
 		switch {
 		case err == nil:
-			d.metrics.delivered.Add(float64(len(batch)))
+			d.metrics.tell(batch)
 			d.done(ctx, batch[len(batch)-1].Position)
 			return true
 		case errors.As(err, &refused) && len(batch) > 1:

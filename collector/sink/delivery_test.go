@@ -315,16 +315,40 @@ func TestLagIsTheAgeOfWhatWaits(t *testing.T) {
 			t.Error("no metric of the lag")
 		}
 		lag(0)
-		source.append(&alertv1.Alert{StoredTime: timestamppb.Now()})
+		source.append(&alertv1.Alert{StoredTime: timestamppb.Now(), DecidedTime: timestamppb.Now()}, &alertv1.Alert{StoredTime: timestamppb.Now()})
 		pass(100 * time.Second)
 		lag(100)
+		if n, _ := latency(t, registry); n != 0 {
+			t.Errorf("%d delivered in no time", n)
+		}
 		down.Store(false)
 		pass(2 * time.Second)
 		lag(0)
+		// The one that a fact decided, and when it was there: the other one only grew.
+		if n, took := latency(t, registry); n != 1 || took < 100 || took > 105 {
+			t.Errorf("%d delivered within %v s", n, took)
+		}
 		if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
 			t.Errorf("metrics: %v, %v", problems, err)
 		}
 	})
+}
+
+// latency is how many deliveries were timed, and how long they took together.
+func latency(t *testing.T, from prometheus.Gatherer) (n uint64, seconds float64) {
+	t.Helper()
+	families, err := from.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "seawall_collector_sink_latency_seconds" {
+			h := f.GetMetric()[0].GetHistogram()
+			return h.GetSampleCount(), h.GetSampleSum()
+		}
+	}
+	t.Fatal("no metric of the latency")
+	return 0, 0
 }
 
 func TestNamesOfSinks(t *testing.T) {
