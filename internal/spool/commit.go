@@ -105,7 +105,10 @@ func (s *Spool) choose(now time.Time) (task, *lane, time.Duration) {
 		if len(l.pending) == 0 {
 			continue
 		}
-		at := l.pending[0].opened.Add(s.options.CommitDelay)
+		at := l.pending[0].opened
+		if l.rank > 0 || at.Before(l.committed.Add(s.options.CommitDelay)) {
+			at = at.Add(s.options.CommitDelay)
+		}
 		if len(s.waiters) > 0 || l.pendingBytes >= s.options.MaxPendingBytes/8 {
 			at = now
 		}
@@ -140,6 +143,7 @@ func (s *Spool) retryState() { s.stateRetry = time.Now().Add(stateInterval) }
 // commit makes some of what is pending in a lane durable.
 func (s *Spool) commit(l *lane) error {
 	s.mu.Lock()
+	l.committed = time.Now()
 	// The rest stays droppable: a disk that hangs with telemetry in its hands must not
 	// keep detections out of memory.
 	held := 0

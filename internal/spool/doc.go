@@ -6,7 +6,8 @@
 // sequences, and the lanes have a rank: whenever something has to go, it comes from the
 // lowest lane that has any. An entry goes from [Spool.Append] into memory, within the
 // commit delay to disk with all others of that moment, from there to the lane's one
-// [Reader], and is freed by [Reader.Ack].
+// [Reader], and is freed by [Reader.Ack]. The first entry after a pause of the first lane does
+// not wait for others.
 //
 // # Guarantees
 //

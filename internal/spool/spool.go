@@ -86,6 +86,7 @@ type lane struct {
 	queuedPending uint64
 	backoff       time.Duration
 	retry         time.Time // do not write before; zero while the disk takes what it gets
+	committed     time.Time // when the last commit began
 
 	segments []*segment // oldest first
 	queued   uint64     // not acked, on disk

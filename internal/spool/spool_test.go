@@ -161,12 +161,12 @@ func TestOptionsAreChecked(t *testing.T) {
 func TestCommitDelayIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := mustOpen(t, "", small(newDisk(t, 1)))
-		r := mustReader(t, s, high)
+		r := mustReader(t, s, low)
 		synctest.Wait()
 		before := s.Stats().Syncs
 		started := time.Now()
 		for n := range uint64(10) {
-			mustAppend(t, s, high, n+1)
+			mustAppend(t, s, low, n+1)
 			time.Sleep(time.Millisecond) // the bubble's clock, not ours
 		}
 		wantNext(t, r, 1)
@@ -177,6 +177,41 @@ func TestCommitDelayIsKept(t *testing.T) {
 			t.Errorf("%d fsyncs", n)
 		}
 		s.Close()
+	})
+}
+
+// TestFirstLaneIsUrgent: after a pause an entry of the first lane goes at once, what follows
+// within the delay shares one fsync.
+func TestFirstLaneIsUrgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := mustOpen(t, "", small(newDisk(t, 1)))
+		defer s.Close()
+		r := mustReader(t, s, high)
+		for burst := range uint64(3) {
+			time.Sleep(time.Second) // the bubble's clock, not ours
+			synctest.Wait()
+			before, started := s.Stats().Syncs, time.Now()
+			for n := range uint64(5) {
+				mustAppend(t, s, high, 5*burst+n+1)
+				synctest.Wait()
+				if n == 0 {
+					wantNext(t, r, 5*burst+1)
+					if took := time.Since(started); took != 0 {
+						t.Errorf("burst %d: the first is durable after %v", burst, took)
+					}
+				}
+				time.Sleep(time.Millisecond)
+			}
+			for n := range uint64(4) {
+				wantNext(t, r, 5*burst+n+2)
+			}
+			if took := time.Since(started); took != time.Millisecond+DefaultCommitDelay {
+				t.Errorf("burst %d: the rest is durable after %v", burst, took)
+			}
+			if n := s.Stats().Syncs - before; n != 2 {
+				t.Errorf("burst %d: %d fsyncs", burst, n)
+			}
+		}
 	})
 }
 
