@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/seawall-security/seawall/tools/attack/tiny"
 )
 
 func noop(a *actor, _ *report, args []string) error {
@@ -42,7 +44,7 @@ func (a *actor) children(r *report, kind string, n int) (err error) {
 	switch kind {
 	case "self":
 	case "tiny":
-		content, err := tinyProgram()
+		content, err := tiny.Program()
 		if err != nil {
 			return err
 		}

@@ -27,48 +27,59 @@ type agent struct {
 	state string
 }
 
-// startAgent returns once the agent has proven its hooks.
-func startAgent(ctx context.Context, o options) (*agent, error) {
+// startAgent returns once the agent has proven its hooks. The flags say what it does with
+// what it sees.
+func startAgent(ctx context.Context, o options, flags ...string) (*agent, error) {
 	state, err := os.MkdirTemp("", "seawall-bench-state-")
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"--standalone", "--output", "json", "--admin-address", adminAddress, "--state-dir", state}
+	args := append([]string{"--admin-address", adminAddress, "--state-dir", state}, flags...)
 	if o.noFilter {
 		args = append(args, "--no-filter")
 	}
 	cmd := exec.CommandContext(ctx, o.agent, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if _, err := start(cmd); err != nil {
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), os.RemoveAll(state))
+	}
+	return &agent{cmd: cmd, state: state}, nil
+}
+
+// start runs a program up to its line that begins with "ready", and returns it.
+func start(cmd *exec.Cmd) (line string, err error) {
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start agent: %w", err)
+		return "", fmt.Errorf("start: %w", err)
 	}
-	a := &agent{cmd: cmd, state: state}
-	ready := make(chan bool, 1)
-	go func() { // ends with the agent's stderr
-		told := false
-		for s := bufio.NewScanner(stderr); s.Scan(); {
+	ready := make(chan string, 1)
+	go func() { // ends with the program's stderr
+		last, told := "", false
+		for s := bufio.NewScanner(stderr); s.Scan(); last = s.Text() {
 			if strings.HasPrefix(s.Text(), "ready") && !told {
 				told = true
-				ready <- true
+				ready <- s.Text()
 			}
 		}
 		if !told {
-			ready <- false
+			ready <- last
 		}
 	}()
 	select {
-	case ok := <-ready:
-		if ok {
-			return a, nil
+	case line = <-ready:
+		if strings.HasPrefix(line, "ready") {
+			return line, nil
 		}
-		return nil, errors.Join(errors.New("the agent ended before it was ready"), a.stop())
+		err = fmt.Errorf("it ended before it was ready: %s", line)
 	case <-time.After(readyWait):
-		return nil, errors.Join(errors.New("the agent was not ready in time"), a.stop())
+		err = errors.New("it was not ready in time")
 	}
+	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	return "", errors.Join(err, cmd.Wait())
 }
 
 func (a *agent) stop() error {
@@ -83,15 +94,17 @@ type usage struct {
 	maps     int64 // bytes the kernel accounts to the agent's BPF maps
 }
 
-func (a *agent) usage() (usage, error) {
-	dir := filepath.Join("/proc", strconv.Itoa(a.cmd.Process.Pid))
+func (a *agent) usage() (usage, error) { return usageOf(a.cmd.Process.Pid) }
+
+func usageOf(pid int) (usage, error) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
-		return usage{}, fmt.Errorf("read processor time of agent: %w", err)
+		return usage{}, fmt.Errorf("read processor time: %w", err)
 	}
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 22 {
-		return usage{}, fmt.Errorf("read processor time of agent: %d fields", len(fields))
+		return usage{}, fmt.Errorf("read processor time: %d fields", len(fields))
 	}
 	user, _ := strconv.ParseInt(fields[11], 10, 64) // utime, stime, rss: proc(5), counted from state
 	system, _ := strconv.ParseInt(fields[12], 10, 64)
@@ -105,7 +118,7 @@ func (a *agent) usage() (usage, error) {
 func mapBytes(dir string) (total int64, err error) {
 	entries, err := os.ReadDir(filepath.Join(dir, "fdinfo"))
 	if err != nil {
-		return 0, fmt.Errorf("read descriptors of agent: %w", err)
+		return 0, fmt.Errorf("read descriptors: %w", err)
 	}
 	seen := map[string]bool{}
 	for _, e := range entries {
@@ -130,25 +143,38 @@ func mapBytes(dir string) (total int64, err error) {
 
 // metrics sums the agent's series by name.
 func (a *agent) metrics(ctx context.Context) (map[string]float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+adminAddress+"/metrics", nil)
+	series, err := scrape(ctx, adminAddress)
+	if err != nil {
+		return nil, err
+	}
+	sums := map[string]float64{}
+	for name, value := range series {
+		family, _, _ := strings.Cut(name, "{")
+		sums[family] += value
+	}
+	return sums, nil
+}
+
+// scrape returns the series of an admin server, by name and labels.
+func scrape(ctx context.Context, address string) (map[string]float64, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("scrape agent: %w", err)
+		return nil, fmt.Errorf("scrape: %w", err)
 	}
 	defer response.Body.Close()
-	sums := map[string]float64{}
+	series := map[string]float64{}
 	for s := bufio.NewScanner(response.Body); s.Scan(); {
-		name, value, ok := strings.Cut(s.Text(), " ")
-		if !ok || strings.HasPrefix(name, "#") {
+		at := strings.LastIndexByte(s.Text(), ' ')
+		if at < 0 || strings.HasPrefix(s.Text(), "#") {
 			continue
 		}
-		if n, err := strconv.ParseFloat(value[strings.LastIndexByte(value, ' ')+1:], 64); err == nil {
-			family, _, _ := strings.Cut(name, "{")
-			sums[family] += n
+		if n, err := strconv.ParseFloat(s.Text()[at+1:], 64); err == nil {
+			series[s.Text()[:at]] = n
 		}
 	}
-	return sums, nil
+	return series, nil
 }

@@ -1,7 +1,8 @@
 // Command bench measures what the agent costs on this machine: processor time and
 // memory until it is ready, idle and under a storm, and what the storm's own work costs
-// with and without it. Times depend on the machine and its load, which are printed; ratios
-// and counts are what to compare.
+// with and without it; then how long a detection takes to a SIEM that reads a collector's
+// stream. Times depend on the machine and its load, which are printed; ratios and counts
+// are what to compare.
 package main
 
 import (
@@ -20,10 +21,16 @@ import (
 )
 
 type options struct {
-	agent, actor string
-	idle         time.Duration
-	opens, execs int
-	noFilter     bool
+	agent, actor, collector string
+	idle                    time.Duration
+	opens, execs            int
+	noFilter                bool
+
+	rates      []int // of detections a second
+	during     time.Duration
+	background int // other execs a second
+
+	only string
 }
 
 func main() {
@@ -34,22 +41,48 @@ func main() {
 	flag.IntVar(&o.opens, "opens", 200_000, "opens of the storm")
 	flag.IntVar(&o.execs, "execs", 5_000, "execs of the storm")
 	flag.BoolVar(&o.noFilter, "no-filter", false, "admit every event")
+	flag.StringVar(&o.collector, "collector", "build/seawall-collector", "the collector's `binary`")
+	rates := flag.String("rates", "10,100,500", "loads to measure latency at: detections a second, joined by commas")
+	flag.DurationVar(&o.during, "during", 20*time.Second, "how long each of these loads lasts")
+	flag.IntVar(&o.background, "background", 50, "other execs a second beside them")
+	flag.StringVar(&o.only, "only", "", "measure only one: cost, latency")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
+	var err error
+	if o.rates, err = parseRates(*rates); err == nil {
+		err = bench(ctx, o, os.Stdout)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, o options, out io.Writer) (err error) {
+func bench(ctx context.Context, o options, out io.Writer) error {
 	fmt.Fprintf(out, "machine: %s\n", machine())
+	for _, part := range []struct {
+		name string
+		run  func(context.Context, options, io.Writer) error
+	}{{"cost", cost}, {"latency", latency}} {
+		if o.only != "" && o.only != part.name {
+			continue
+		}
+		if err := part.run(ctx, o, out); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(out, "load at the end: %s\n", load())
+	return nil
+}
+
+// cost measures the agent alone.
+func cost(ctx context.Context, o options, out io.Writer) (err error) {
 	alone, err := storm(ctx, o)
 	if err != nil {
 		return err
 	}
-	agent, err := startAgent(ctx, o)
+	agent, err := startAgent(ctx, o, "--standalone", "--output", "json")
 	if err != nil {
 		return err
 	}
@@ -100,11 +133,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if delivered > 0 {
 		fmt.Fprintf(w, "agent per delivered event\t%v\n", (cpu / time.Duration(delivered)).Round(10*time.Nanosecond))
 	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "load at the end: %s\n", load())
-	return nil
+	return w.Flush()
 }
 
 // storm runs the actor and returns how long it took.
