@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -93,7 +94,9 @@ type telling struct {
 }
 
 func (t *telling) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	secured, info, err := t.TransportCredentials.ServerHandshake(conn)
+	comer := &comer{Conn: conn}
+	secured, info, err := t.TransportCredentials.ServerHandshake(comer)
+	comer.admitted = err == nil
 	if err != nil {
 		t.refused(conn.RemoteAddr(), err)
 		return secured, info, err
@@ -104,6 +107,27 @@ func (t *telling) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 		}
 	}
 	return secured, info, nil
+}
+
+const (
+	lingerTime  = time.Second
+	lingerBytes = 16 << 10
+)
+
+// comer is a connection that lets its peer read why it was refused before it is closed. In
+// TLS 1.3 a client has finished its handshake by then and writes: to close on what was not
+// read would reset the connection, and all that the client learned would be "broken pipe".
+type comer struct {
+	net.Conn
+	admitted bool // set before anybody else has the connection
+}
+
+func (c *comer) Close() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && !c.admitted &&
+		half.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes) // it ends as it likes: the connection is over
+	}
+	return c.Conn.Close()
 }
 
 func (t *telling) Clone() credentials.TransportCredentials {
