@@ -95,7 +95,7 @@ func (s *Server) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, sens
 	session := &session{peer: peer, node: hello.Node, cancel: cancel, ended: make(chan struct{}), offered: make(chan struct{}, 1)}
 	if err := s.sessions.begin(ctx, session); err != nil {
 		close(session.ended)
-		return err
+		return endOf(err)
 	}
 	defer s.sessions.end(session)
 	log := s.options.Logger.With(zap.String("agent", peer.AgentID), zap.String("node", hello.Node))
@@ -163,7 +163,7 @@ func (s *Server) serve(ctx context.Context, stream grpc.BidiStreamingServer[sens
 	hello *sensorv1.Hello, incoming <-chan received, log *zap.Logger,
 ) error {
 	if err := s.options.Agents.Seen(ctx, session.peer, hello, s.options.Now()); err != nil {
-		return status.Errorf(codes.Unavailable, "note the agent: %v", err)
+		return unavailable(ctx, "note the agent", err, log)
 	}
 	welcome := &sensorv1.Welcome{Time: timestamppb.New(s.options.Now())}
 	if err := stream.Send(&sensorv1.ToAgent{Body: &sensorv1.ToAgent_Welcome{Welcome: welcome}}); err != nil {
@@ -171,7 +171,7 @@ func (s *Server) serve(ctx context.Context, stream grpc.BidiStreamingServer[sens
 	}
 	var err error
 	if session.has, err = s.options.Agents.BundleOf(ctx, session.peer); err != nil {
-		return status.Errorf(codes.Unavailable, "find what the agent has: %v", err)
+		return unavailable(ctx, "find what the agent has", err, log)
 	}
 	if s.options.Settings != nil {
 		if err := stream.Send(&sensorv1.ToAgent{Body: &sensorv1.ToAgent_Settings{Settings: s.options.Settings}}); err != nil {
@@ -207,6 +207,24 @@ func (s *Server) serve(ctx context.Context, stream grpc.BidiStreamingServer[sens
 			}
 		}
 	}
+}
+
+// endOf is the status for the cause of a context's end: ours has one, the client's has none.
+func endOf(cause error) error {
+	if _, ok := status.FromError(cause); ok {
+		return cause
+	}
+	return status.FromContextError(cause).Err()
+}
+
+// unavailable is for errors of what is behind us: their text is the log's, not an agent's.
+// What failed because the stream has ended says why that was.
+func unavailable(ctx context.Context, what string, err error, log *zap.Logger) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return endOf(cause)
+	}
+	log.Error(what, zap.Error(err))
+	return status.Error(codes.Unavailable, what+": the collector failed; its log says why")
 }
 
 // take handles one message and returns what is to be acknowledged.
