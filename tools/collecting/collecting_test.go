@@ -38,7 +38,7 @@ func (n *node) next(stream alertv1.AlertStream_SubscribeClient) *alertv1.Subscri
 	n.Helper()
 	m, err := stream.Recv()
 	if err != nil {
-		n.Fatalf("%v\n%s", err, n.log())
+		n.Fatalf("%v\n%v", err, n.log())
 	}
 	if m.Idle {
 		return nil

@@ -55,6 +55,7 @@ type node struct {
 	local.Collector
 	folder  string
 	address string
+	admin   string // address of the metrics; none: not served
 	process *local.Process
 }
 
@@ -72,7 +73,7 @@ func newNode(t *testing.T, settings string) *node {
 // start runs the collector until it is ready, on the address it had before.
 func (n *node) start() {
 	n.Helper()
-	process, address, err := n.Start(n.Context(), nil, "--listen", cmp.Or(n.address, "127.0.0.1:0"), "--admin-address", "")
+	process, address, err := n.Start(n.Context(), nil, "--listen", cmp.Or(n.address, "127.0.0.1:0"), "--admin-address", n.admin)
 	if err != nil {
 		n.Fatal(err)
 	}
