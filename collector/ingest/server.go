@@ -97,10 +97,19 @@ func (s *Server) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, sens
 		close(session.ended)
 		return endOf(err)
 	}
-	defer s.sessions.end(session)
 	log := s.options.Logger.With(zap.String("agent", peer.AgentID), zap.String("node", hello.Node))
 	log.Info("agent connected", zap.String("version", hello.Version), zap.String("kernel", hello.Kernel))
-	err = s.serve(ctx, stream, session, hello, incoming, log)
+	served := make(chan error, 1)
+	go func() { // ends with the stream
+		defer s.sessions.end(session)
+		served <- s.serve(ctx, stream, session, hello, incoming, log)
+	}()
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		// It may wait in Send for an agent that does not read: only our return wakes it.
+		err = endOf(context.Cause(ctx))
+	}
 	log.Info("agent disconnected", zap.Error(err))
 	return err
 }
