@@ -338,7 +338,7 @@ func TestFieldsOfANewerAgent(t *testing.T) {
 	}
 	n.send(s, m)
 	if m, err := s.Recv(); err != nil || m.GetAck().GetPosition().GetSequence() != 2 {
-		t.Fatalf("acknowledged with %v, %v\n%s", m, err, n.log())
+		t.Fatalf("acknowledged with %v, %v\n%v", m, err, n.log())
 	}
 	_, alerts := n.subscribe(siem, "", 0)
 	if told := n.alert(alerts); told.Alert.Revision != 1 || len(told.Alert.Evidence) == 0 {
