@@ -9,10 +9,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,25 +29,23 @@ const (
 	leastLife = 10 * time.Minute
 )
 
-// keep runs the agent until it ends, a signal comes, or standard input ends. It returns
-// the status to exit with.
-func keep(args []string) int {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+// keep runs the agent until it ends, ctx does, or standard input. It returns the status to
+// exit with.
+func keep(ctx context.Context, args []string) int {
 	flags := flag.NewFlagSet(keepAgent, flag.ContinueOnError)
 	state := flags.String("state", "", "the agent's `folder`")
 	collector := flags.String("collector", "", "`host:port`")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if err := keepRunning(*state, *collector, flags.Args(), stop); err != nil {
+	if err := keepRunning(ctx, *state, *collector, flags.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
 }
 
-func keepRunning(state, collector string, agent []string, stop <-chan os.Signal) (err error) {
+func keepRunning(ctx context.Context, state, collector string, agent []string) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("the agent needs root")
 	}
@@ -81,14 +77,14 @@ func keepRunning(state, collector string, agent []string, stop <-chan os.Signal)
 	command := exec.Command(agent[0], agent[1:]...)
 	command.Stdout = os.Stdout
 	tell := func(line []byte) error { _, err := os.Stderr.Write(append(line, '\n')); return err }
-	p, err := local.Start(context.Background(), local.Program{Name: "agent", Command: command, Err: tell})
+	p, err := local.Start(ctx, local.Program{Name: "agent", Command: command, Err: tell})
 	if err != nil {
 		return err
 	}
 	select {
 	case <-p.Ended():
 	case <-gone:
-	case <-stop:
+	case <-ctx.Done():
 	}
 	return p.Stop()
 }

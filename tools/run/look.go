@@ -84,8 +84,8 @@ Alerts as they come, until Ctrl-C:
 // settle waits until the collector has made of everything that came what it makes of it,
 // and the watch has had the time to show it. It is no error if that takes too long: what
 // is late is shown by alerts list.
-func (s *show) settle() {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+func (s *show) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	ticks := time.NewTicker(pollInterval)
 	defer ticks.Stop()

@@ -28,12 +28,12 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == keepAgent {
-		os.Exit(keep(os.Args[2:]))
-	}
-	// A terminal that goes away is an end like others.
-	signal.Ignore(syscall.SIGPIPE)
+	// A terminal that goes is an end like others.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	if len(os.Args) > 1 && os.Args[1] == keepAgent {
+		signal.Ignore(syscall.SIGPIPE) // who reads us may be gone: the agent ends in order all the same
+		os.Exit(keep(ctx, os.Args[2:]))
+	}
 	// The first signal ends everything in order, the second one us at once: the rest follows.
 	context.AfterFunc(ctx, stop)
 	o, err := parse(os.Args[1:])

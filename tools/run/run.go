@@ -42,7 +42,7 @@ func run(ctx context.Context, o options) (err error) {
 		return fmt.Errorf("make the state folder: %w", err)
 	}
 	s := &show{options: o, began: time.Now()}
-	defer func() { err = errors.Join(err, s.end()) }()
+	defer func() { err = errors.Join(err, s.end(context.WithoutCancel(ctx))) }()
 	if err := s.begin(ctx, root); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -57,6 +57,11 @@ func run(ctx context.Context, o options) (err error) {
 	case <-s.collecting.Ended():
 		return errors.Join(errors.New("the collector ended"), s.collecting.LastLines())
 	case <-s.watch.Ended():
+		select { // as a rule because of the collector, whose end may be seen later
+		case <-s.collecting.Ended():
+			return errors.Join(errors.New("the collector ended"), s.collecting.LastLines())
+		case <-time.After(time.Second):
+		}
 		return errors.Join(errors.New("the watch of alerts ended"), s.watch.LastLines())
 	case <-s.agent.Ended():
 		return errors.Join(errors.New("the agent ended"), s.agent.LastLines())
@@ -109,8 +114,9 @@ func (s *show) beginAgent(ctx context.Context, root []string) error {
 	if err != nil {
 		return err
 	}
+	end := sync.OnceValue(stdin.Close)
 	s.agent, err = local.Start(ctx, local.Program{
-		Name: "agent", Command: command, Ready: "ready", End: sync.OnceValue(stdin.Close),
+		Name: "agent", Command: command, Ready: "ready", End: end,
 		Out: func(line []byte) error { _, err := fmt.Printf("%s\n", line); return err }, // with --standalone
 		Err: func(line []byte) error {
 			if string(line) != wantsToken {
@@ -120,20 +126,23 @@ func (s *show) beginAgent(ctx context.Context, root []string) error {
 			if err == nil {
 				_, err = io.WriteString(stdin, token+"\n")
 			}
-			return err
+			if err != nil { // nobody waits for a token that does not come
+				return errors.Join(err, end())
+			}
+			return nil
 		},
 	})
 	return err
 }
 
 // end ends what was started, in order, and returns what went wrong with it.
-func (s *show) end() (err error) {
+func (s *show) end(ctx context.Context) (err error) {
 	if s.agent != nil {
 		err = s.agent.Stop()
 	}
 	if s.watch != nil {
 		if err == nil && s.agent != nil {
-			s.settle()
+			s.settle(ctx)
 		}
 		err = errors.Join(err, s.watch.Stop())
 	}

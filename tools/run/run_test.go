@@ -88,7 +88,6 @@ func open(t *testing.T, p place) *terminal {
 	t.Helper()
 	term := &terminal{T: t, lines: make(chan string, 1000)}
 	term.command = exec.Command(program("seawall-run"), append(p.flags(), "--", "--containerd", "off")...)
-	// What it is on a terminal: Ctrl-C is the parent's affair here.
 	var err error
 	term.process, err = local.Start(t.Context(), local.Program{Name: "run", Command: term.command,
 		Out: func(line []byte) error { term.lines <- string(line); return nil },
@@ -322,9 +321,7 @@ func TestParse(t *testing.T) {
 
 // Without root and without sudo nothing is begun.
 func TestWithoutRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to become somebody else")
-	}
+	testpriv.Root(t) // to become somebody else
 	p := newPlace(t)
 	for _, folder := range []string{programs, filepath.Dir(p.state)} {
 		if err := os.Chmod(folder, 0o755); err != nil {
