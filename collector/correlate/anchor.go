@@ -99,15 +99,15 @@ func (m *Machine) open(identity alert.Identity, key string, at time.Time) *ancho
 
 // raise begins the alert with what decided it. What waited is not taken over yet.
 func (m *Machine) raise(a *anchor, f *fact) error {
-	last, err := m.past(a.Identity)
+	episode, err := m.episode(a.Identity)
 	if err != nil {
 		return err
 	}
 	a.Alert = &alertv1.Alert{
-		Id:      a.Identity.ID(last + 1),
+		Id:      a.Identity.ID(episode),
 		Kind:    a.Identity.Kind,
 		Cluster: a.Identity.Cluster,
-		Anchor:  &alertv1.Anchor{Kind: a.Identity.AnchorKind, Key: a.Identity.AnchorKey, Episode: last + 1},
+		Anchor:  &alertv1.Anchor{Kind: a.Identity.AnchorKind, Key: a.Identity.AnchorKey, Episode: episode},
 		Asset:   &alertv1.Asset{AgentId: f.agentID, Node: cutID(f.node), Container: slim(f.event.Container)},
 	}
 	a.First, a.Last = f.at.UnixNano(), f.at.UnixNano()
@@ -116,6 +116,19 @@ func (m *Machine) raise(a *anchor, f *fact) error {
 	m.stats.Raised++
 	m.decide(a)
 	return nil
+}
+
+// episode is the next one of an identity. What an agent brings that was away for days can
+// be several of them in one message: those are not stored yet.
+func (m *Machine) episode(identity alert.Identity) (uint32, error) {
+	last, err := m.past(identity)
+	if err != nil {
+		return 0, err
+	}
+	key := identity.String()
+	last = max(last, m.begun[key]) + 1
+	m.begun[key] = last
+	return last, nil
 }
 
 // take makes a fact part of a raised alert.

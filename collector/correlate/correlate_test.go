@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
 	"github.com/seawall-security/seawall/collector/store"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // childVariable makes the test's binary a collector that is to be killed: it holds the
@@ -142,6 +144,34 @@ func TestWaitsForTheClock(t *testing.T) {
 	agree(t, s, book, l.messages)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An agent that was away for days brings facts of several episodes in one message, and
+// the store takes each of them as an alert of its own.
+func TestEpisodesOfOneMessage(t *testing.T) {
+	one := &scene{container: "c"}
+	for name, facts := range map[string][]*sensorv1.Record{
+		"escape":    {one.other(0, "escape-core-pattern"), one.other(25*time.Hour, "escape-core-pattern"), one.other(60*time.Hour, "escape-core-pattern")},
+		"detection": {one.other(0, "sensitive-file-read"), one.other(25*time.Hour, "sensitive-file-read")},
+		"web-shell": {one.shell(0), one.shell(25 * time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, book, c := openStore(t, filepath.Join(t.TempDir(), "store.db"))
+			l := newLog()
+			l.send(t, testAgent, noon.Add(72*time.Hour), 0, facts...)
+			l.send(t, testAgent, noon.Add(200*time.Hour), 0, one.other(199*time.Hour, "another-rule"))
+			if err := c.Apply(t.Context(), l.messages...); err != nil {
+				t.Fatal(err)
+			}
+			agree(t, s, book, l.messages)
+			if _, alerts, _ := stored(t, s, book); len(alerts) != len(facts)+1 {
+				t.Errorf("got\n%s", brief(alerts))
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

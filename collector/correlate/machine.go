@@ -91,6 +91,7 @@ type Machine struct {
 	fact    time.Time          // when the fact happened that is being taken in
 	out     []alert.Revision
 	past    Past
+	begun   map[string]uint32 // episodes that this message began, by identity
 	changed map[rowName]bool
 	moved   map[markKey]bool
 }
@@ -119,7 +120,7 @@ func NewMachine(limits Limits) *Machine {
 		limits: limits.orDefault(),
 		marks:  newRecency[markKey, *mark](), agents: newRecency[string, *agentState](),
 		waiting: newRecency[string, *anchor](), raised: newRecency[string, *anchor](),
-		family:  make(map[processKey]string),
+		family: make(map[processKey]string), begun: make(map[string]uint32),
 		touched: make(map[string]*anchor), due: make(map[string]*anchor), changed: make(map[rowName]bool), moved: make(map[markKey]bool),
 	}
 }
@@ -136,6 +137,7 @@ func (m *Machine) Apply(message Message, past Past) ([]alert.Revision, error) {
 	m.place.Position = message.Position
 	m.change(rowPlace, "")
 	m.past, m.out = past, nil
+	clear(m.begun)
 	envelope, now := m.decode(message)
 	if now != nil && now.IsValid() {
 		m.place.Now = max(m.place.Now, now.AsTime().UnixNano())

@@ -118,6 +118,9 @@ func pack(message proto.Message) []byte {
 	if err != nil {
 		panic(fmt.Sprintf("correlate: encode %T: %v", message, err))
 	}
+	if body == nil {
+		body = []byte{} // of nil: a row does not tell it from an empty message
+	}
 	return body
 }
 
