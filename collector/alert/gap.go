@@ -1,6 +1,8 @@
 package alert
 
 import (
+	"math"
+
 	"google.golang.org/protobuf/proto"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
@@ -23,9 +25,15 @@ func AddGap(a *alertv1.Alert, gap *sensorv1.Gap) {
 		a.Gaps = append(a.Gaps, proto.CloneOf(gap))
 		return
 	}
-	last := a.Gaps[MaxGaps-1]
-	last.Class, last.Stage, last.Reason = "all", "several", "several"
-	widen(last, gap)
+	JoinGap(a.Gaps[MaxGaps-1], gap)
+}
+
+// JoinGap makes one gap of two: g is changed.
+func JoinGap(g, by *sensorv1.Gap) {
+	if g.Class != by.Class || g.Stage != by.Stage || g.Reason != by.Reason {
+		g.Class, g.Stage, g.Reason = "all", "several", "several"
+	}
+	widen(g, by)
 }
 
 func widen(g, by *sensorv1.Gap) {
@@ -35,5 +43,13 @@ func widen(g, by *sensorv1.Gap) {
 	if by.GetUntil().AsTime().After(g.GetUntil().AsTime()) {
 		g.Until = by.Until
 	}
-	g.Count += by.Count
+	g.Count = AddUp(g.Count, by.Count)
+}
+
+// AddUp is the sum, or the largest number: what agents count need not be true.
+func AddUp(x, y uint64) uint64 {
+	if x > math.MaxUint64-y {
+		return math.MaxUint64
+	}
+	return x + y
 }

@@ -14,8 +14,12 @@ import (
 const (
 	MaxProcesses    = 128
 	MaxProcessBytes = 64 << 10
-	// maxArgsBytes bounds the arguments of one process.
-	maxArgsBytes = 1 << 10
+	// maxArgsBytes bounds the arguments of one process, maxProcessBytes all that is told of
+	// it: where it is more, maxPath each of its texts, and maxArgs their number.
+	maxArgsBytes    = 1 << 10
+	maxProcessBytes = 8 << 10
+	maxPath         = 512
+	maxArgs         = 512
 )
 
 // AddProcesses merges processes into the alert's tree and drops those that no evidence
@@ -69,9 +73,31 @@ func newer(p, known *sensorv1.Process) bool {
 	return p.GetExecTime().AsTime().After(known.GetExecTime().AsTime())
 }
 
-// Shorten is the process with no more arguments than an alert carries; the message it
-// was given stays as it is.
+// Shorten is the process with no more arguments than an alert carries, and with no more
+// than maxProcessBytes in all; the message it was given stays as it is.
 func Shorten(p *sensorv1.Process) *sensorv1.Process {
+	if p = shortenArgs(p); proto.Size(p) <= maxProcessBytes {
+		return p
+	}
+	short := &sensorv1.Process{
+		Id: Cut(p.Id, maxPath), ParentId: Cut(p.ParentId, maxPath), Pid: p.Pid, NsPid: p.NsPid, StartTimeNs: p.StartTimeNs, StartTime: p.StartTime, Coarse: p.Coarse,
+		Name: Cut(p.Name, maxPath), Cwd: Cut(p.Cwd, maxPath), Filename: Cut(p.Filename, maxPath), Comm: Cut(p.Comm, maxPath), Program: Cut(p.Program, maxPath),
+		ArgsBytes: p.ArgsBytes, SessionLeader: p.SessionLeader, ExecTime: p.ExecTime,
+		HostMountNamespace: p.HostMountNamespace, Unknown: p.Unknown,
+	}
+	if e := p.Exe; e != nil {
+		short.Exe = &sensorv1.File{Path: Cut(e.Path, maxPath), Name: Cut(e.Name, maxPath), Inode: e.Inode, Device: e.Device, Mode: e.Mode, Uid: e.Uid, SizeBytes: e.SizeBytes}
+	}
+	short.Args = p.Args[:min(len(p.Args), maxArgs)]
+	short.ArgsTruncated = p.ArgsTruncated || len(short.Args) < len(p.Args)
+	if c := p.Credentials; c != nil {
+		short.Credentials = &sensorv1.Credentials{Uid: c.Uid, Gid: c.Gid, Euid: c.Euid, Egid: c.Egid, Suid: c.Suid, Sgid: c.Sgid,
+			CapEffective: c.CapEffective, CapPermitted: c.CapPermitted}
+	}
+	return short
+}
+
+func shortenArgs(p *sensorv1.Process) *sensorv1.Process {
 	total := 0
 	for i, arg := range p.GetArgs() {
 		if total += len(arg); total > maxArgsBytes {

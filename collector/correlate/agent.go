@@ -38,15 +38,32 @@ func (m *Machine) agent(id string) *agentState {
 
 // gap books that an agent lost something, with its open alerts of that time.
 func (m *Machine) gap(agentID string, agent *agentState, g *sensorv1.Gap) {
+	m.gaps++
+	switch {
+	case m.gaps <= maxMessageGaps:
+		m.book(agentID, agent, g)
+	case m.moreGaps == nil:
+		m.moreGaps = g
+	default:
+		alert.JoinGap(m.moreGaps, g)
+	}
+}
+
+func (m *Machine) book(agentID string, agent *agentState, g *sensorv1.Gap) {
 	if len(agent.Gaps) == maxRecentGaps {
 		agent.Gaps = agent.Gaps[1:]
 	}
 	agent.Gaps = append(agent.Gaps, g)
-	for _, a := range m.raised.all() {
-		if a.Alert.Asset.AgentId == agentID && a.span().covers(g) {
+	near := 0
+	for _, a := range m.share(agentID).raised.recent() {
+		if near++; near > maxNear {
+			break
+		}
+		if a.span().covers(g) {
 			m.attach(a, g)
 		}
 	}
+	m.leave(agentID)
 }
 
 // overlap attaches the agent's gaps that the alert has come to overlap by growing.

@@ -27,6 +27,7 @@ const (
 type anchor struct {
 	Key      string // what its facts have in common
 	Identity alert.Identity
+	Agent    string // whose share it is of
 	Alert    *alertv1.Alert
 	// Waiting are facts that may become part of the alert.
 	Waiting []*waitingFact
@@ -62,13 +63,14 @@ func (a *anchor) measure() int {
 }
 
 // anchor finds or makes the anchor of an identity, and touches it.
-func (m *Machine) anchor(identity alert.Identity, key string) *anchor {
+func (m *Machine) anchor(identity alert.Identity, key string, f *fact) *anchor {
 	if a := m.known(key); a != nil {
 		m.touchAnchor(a)
 		return a
 	}
-	a := &anchor{Key: key, Identity: identity, Alert: &alertv1.Alert{}}
+	a := &anchor{Key: key, Identity: identity, Agent: f.agentID, Alert: &alertv1.Alert{}}
 	m.waiting.add(key, a)
+	m.share(a.Agent).anchors++
 	m.touchAnchor(a)
 	return a
 }
@@ -85,16 +87,17 @@ func (m *Machine) touchAnchor(a *anchor) {
 	m.touch(&a.stamp)
 	m.waiting.touch(a.Key)
 	m.raised.touch(a.Key)
+	m.share(a.Agent).raised.touch(a.Key)
 	m.touched[a.Key] = a
 }
 
-// open returns the anchor as it is for a fact of that time: an episode that had been
-// quiet by then is closed, and another one begins.
-func (m *Machine) open(identity alert.Identity, key string, at time.Time) *anchor {
-	if a := m.raised.get(key); a != nil && at.UnixNano()-a.Last > int64(quiet) {
+// open returns the anchor as it is for a fact: an episode that had been quiet by its time
+// is closed, and another one begins.
+func (m *Machine) open(identity alert.Identity, key string, f *fact) *anchor {
+	if a := m.raised.get(key); a != nil && f.at.UnixNano()-a.Last > int64(quiet) {
 		m.close(a)
 	}
-	return m.anchor(identity, key)
+	return m.anchor(identity, key, f)
 }
 
 // raise begins the alert with what decided it. What waited is not taken over yet.
@@ -113,6 +116,7 @@ func (m *Machine) raise(a *anchor, f *fact) error {
 	a.First, a.Last = f.at.UnixNano(), f.at.UnixNano()
 	m.waiting.remove(a.Key)
 	m.raised.add(a.Key, a)
+	m.share(a.Agent).raised.add(a.Key, a)
 	m.stats.Raised++
 	m.decide(a)
 	return nil
@@ -157,12 +161,17 @@ func (m *Machine) take(a *anchor, evidence *alertv1.Evidence, uncertainty time.D
 	return taken
 }
 
-// growth is how soon new evidence is told: repeats of a detection say little.
+// growth is how soon new evidence is told: repeats of a detection say little, and so does
+// what comes to an alert that was revised again and again.
 func growth(a *anchor) time.Duration {
 	if a.Identity.Kind == alert.KindDetection {
 		return recount
 	}
-	return settle
+	pace := settle
+	for n := a.Alert.Revision; n >= manyRevisions && pace < recount; n-- {
+		pace *= 2
+	}
+	return min(pace, recount)
 }
 
 // detected takes a detection into a raised alert, with what its rule adds.
@@ -223,6 +232,11 @@ func (m *Machine) close(a *anchor) {
 	m.bytes -= a.size
 	m.waiting.remove(a.Key)
 	m.raised.remove(a.Key)
+	s := m.share(a.Agent)
+	s.anchors--
+	s.bytes -= a.size
+	s.raised.remove(a.Key)
+	m.leave(a.Agent)
 	delete(m.touched, a.Key)
 	for _, id := range a.Family {
 		m.disown(a, id)

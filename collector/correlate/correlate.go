@@ -10,8 +10,9 @@
 // Rebuilding by reading the log again would need no rows, but a log that is kept for as
 // long as the oldest open alert, and minutes at every start.
 //
-// All memory is bounded (see [Limits]); what has to go is the least recently touched in
-// the order of the log, so that goes the same way in every run, too.
+// All memory is bounded (see [Limits]); what has to go is, of the agent that takes most,
+// the least recently touched in the order of the log, so that goes the same way in every
+// run, too.
 //
 // Which facts count for what is one table, in weigh.go.
 package correlate

@@ -42,7 +42,7 @@ func describe(a *anchor) {
 	if len(al.Gaps) > 0 {
 		lost := uint64(0)
 		for _, g := range al.Gaps {
-			lost += g.Count
+			lost = alert.AddUp(lost, g.Count)
 		}
 		if lost > 0 {
 			say(fmt.Sprintf("Around that time %d events of this node were lost: there may be more to it.", lost))

@@ -41,7 +41,7 @@ func (m *Machine) escape(f *fact) (*anchor, error) {
 	identity := alert.Identity{
 		Kind: alert.KindEscape, Cluster: f.cluster, AnchorKind: alert.AnchorContainer, AnchorKey: f.container(), Fingerprint: f.agentID,
 	}
-	a := m.open(identity, identity.String(), f.at)
+	a := m.open(identity, identity.String(), f)
 	if !a.isRaised() {
 		if err := m.raise(a, f); err != nil {
 			return nil, err
@@ -67,7 +67,7 @@ func (m *Machine) repeats(f *fact) (*anchor, error) {
 	if id := f.event.GetSession().GetId(); id != "" {
 		identity.AnchorKind, identity.AnchorKey = alert.AnchorSession, cutID(id)
 	}
-	a := m.open(identity, key, f.at)
+	a := m.open(identity, key, f)
 	if !a.isRaised() {
 		if err := m.raise(a, f); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // Limits bound the machine's memory. The zero value stands for the defaults.
@@ -48,6 +49,9 @@ const (
 	// That there is an alert, and that it became worse, is told at once.
 	settle  = 2 * time.Second
 	recount = 10 * time.Minute
+	// manyRevisions of an alert came one settle after the other; each further one takes twice
+	// as long as the one before, up to recount.
+	manyRevisions = 16
 	// sweepEvery is how often what is to be forgotten is looked for.
 	sweepEvery = time.Minute
 )
@@ -78,12 +82,13 @@ type Machine struct {
 	place  place
 	stats  Stats
 
-	marks   recency[markKey, *mark]
 	agents  recency[string, *agentState]
 	waiting recency[string, *anchor] // nothing decided
 	raised  recency[string, *anchor]
 	family  map[processKey]string // processes of intruders: the anchor they belong to
 	bytes   int                   // of all anchors
+	shares  map[string]*share     // of those and of marks, by agent
+	marked  int                   // marks
 
 	touched map[string]*anchor // by this message
 	due     map[string]*anchor // raised, with something to tell
@@ -92,6 +97,10 @@ type Machine struct {
 	out     []alert.Revision
 	past    Past
 	begun   map[string]uint32 // episodes that this message began, by identity
+
+	gaps     int           // of this message
+	moreGaps *sensorv1.Gap // those beyond maxMessageGaps
+
 	changed map[rowName]bool
 	moved   map[markKey]bool
 }
@@ -118,7 +127,7 @@ type processKey struct{ agentID, process string }
 func NewMachine(limits Limits) *Machine {
 	return &Machine{
 		limits: limits.orDefault(),
-		marks:  newRecency[markKey, *mark](), agents: newRecency[string, *agentState](),
+		agents: newRecency[string, *agentState](), shares: make(map[string]*share),
 		waiting: newRecency[string, *anchor](), raised: newRecency[string, *anchor](),
 		family: make(map[processKey]string), begun: make(map[string]uint32),
 		touched: make(map[string]*anchor), due: make(map[string]*anchor), changed: make(map[rowName]bool), moved: make(map[markKey]bool),
@@ -167,6 +176,7 @@ func (m *Machine) measure() {
 	for key, a := range m.touched {
 		size := a.measure()
 		m.bytes += size - a.size
+		m.share(a.Agent).bytes += size - a.size
 		a.size = size
 		m.change(rowAnchor, key)
 	}
@@ -228,12 +238,13 @@ func (m *Machine) sweep() {
 		}
 		m.close(a)
 	}
-	for key, known := range m.marks.all() {
-		if known.At >= before(forget) {
-			break
+	for _, s := range m.shares {
+		for key, known := range s.marks.all() {
+			if known.At >= before(forget) {
+				break
+			}
+			m.forgetMark(key)
 		}
-		m.marks.remove(key)
-		m.moved[key] = true
 	}
 	for id, agent := range m.agents.all() {
 		if agent.At >= before(forget) {
@@ -242,39 +253,4 @@ func (m *Machine) sweep() {
 		m.agents.remove(id)
 		m.change(rowAgent, id)
 	}
-}
-
-// evict keeps the bounds. Trees of which nothing is decided go first, then the alert
-// that has not grown for longest: it is told as it stands, and what comes for it later
-// is a new episode.
-func (m *Machine) evict() {
-	for m.bytes > m.limits.Bytes || m.waiting.len()+m.raised.len() > m.limits.Anchors {
-		victim := first(m.waiting)
-		if victim == nil {
-			victim = first(m.raised)
-		}
-		m.stats.Evicted++
-		m.close(victim)
-	}
-	for key := range m.marks.all() {
-		if m.marks.len() <= m.limits.Marks {
-			break
-		}
-		m.marks.remove(key)
-		m.moved[key] = true
-	}
-	for id := range m.agents.all() {
-		if m.agents.len() <= m.limits.Agents {
-			break
-		}
-		m.agents.remove(id)
-		m.change(rowAgent, id)
-	}
-}
-
-func first(r recency[string, *anchor]) *anchor {
-	for _, a := range r.all() {
-		return a
-	}
-	return nil
 }

@@ -278,8 +278,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 		revisions += len(found)
 		keepRows(rows, m)
-		if n := m.waiting.len() + m.raised.len(); n > limits.Anchors || m.bytes > limits.Bytes || m.marks.len() > limits.Marks || m.agents.len() > limits.Agents {
-			t.Fatalf("%d anchors, %d bytes, %d marks, %d agents", n, m.bytes, m.marks.len(), m.agents.len())
+		if n := m.waiting.len() + m.raised.len(); n > limits.Anchors || m.bytes > limits.Bytes || m.marked > limits.Marks || m.agents.len() > limits.Agents {
+			t.Fatalf("%d anchors, %d bytes, %d marks, %d agents", n, m.bytes, m.marked, m.agents.len())
 		}
 		if len(rows) > 1+limits.Anchors+limits.Marks+limits.Agents || len(m.family) > limits.Anchors || len(m.due) > limits.Anchors {
 			t.Fatalf("%d rows, %d family, %d due", len(rows), len(m.family), len(m.due))

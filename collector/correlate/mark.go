@@ -19,16 +19,21 @@ type mark struct {
 // Agents send again what they heard no answer for, in order: what is not above the mark
 // is a duplicate, however late.
 func (m *Machine) fresh(key markKey, sequence uint64) bool {
-	known := m.marks.get(key)
+	s := m.share(key.Agent)
+	known := s.marks.get(key)
 	if known == nil {
+		if s.marks.len() == maxMarks {
+			m.dropMark(key.Agent)
+		}
 		known = &mark{Key: key}
-		m.marks.add(key, known)
+		s.marks.add(key, known)
+		m.marked++
 	} else if sequence <= known.Sequence {
 		return false
 	}
 	known.Sequence = sequence
 	m.touch(&known.stamp)
-	m.marks.touch(key)
+	s.marks.touch(key)
 	m.moved[key] = true
 	return true
 }

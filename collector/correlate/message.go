@@ -42,6 +42,7 @@ func (m *Machine) decode(message Message) (e *collectorv1.Envelope, now *timesta
 // envelope takes the items of an envelope in.
 func (m *Machine) envelope(e *collectorv1.Envelope, shard int) error {
 	agent := m.agent(e.AgentId)
+	m.gaps, m.moreGaps = 0, nil
 	observed := false
 	for _, item := range e.Items {
 		named := len(item.GetBootId()) <= maxID // else not even a mark is kept of it
@@ -54,7 +55,8 @@ func (m *Machine) envelope(e *collectorv1.Envelope, shard int) error {
 			observed = true
 		}
 		record := &sensorv1.Record{}
-		if err := proto.Unmarshal(item.GetRecord(), record); err != nil || !named {
+		// What this version does not know goes no further: it has no bounds here.
+		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(item.GetRecord(), record); err != nil || !named {
 			m.stats.Unreadable++
 			now := timestamppb.New(m.now())
 			m.gap(e.AgentId, agent, &sensorv1.Gap{
@@ -65,6 +67,9 @@ func (m *Machine) envelope(e *collectorv1.Envelope, shard int) error {
 		if err := m.record(e, agent, item.GetBootId(), record); err != nil {
 			return err
 		}
+	}
+	if m.moreGaps != nil {
+		m.book(e.AgentId, agent, m.moreGaps)
 	}
 	return nil
 }
@@ -82,6 +87,8 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 		f.event = body.Event
 	case *sensorv1.Record_Detection:
 		f.event, f.detection = body.Detection.GetEvent(), body.Detection
+		// A number beyond the scale would outrank all that follows, without end.
+		f.detection.Severity = min(max(f.detection.GetSeverity(), 0), critical)
 	default:
 		m.stats.Unknown++ // of a newer agent
 		return nil

@@ -43,8 +43,10 @@ func (m *Machine) Changes() []Row {
 	rows := make([]Row, 0, len(m.changed)+len(m.moved))
 	for key := range m.moved {
 		row := Row{Kind: rowMark, Key: key.row()}
-		if known := m.marks.get(key); known != nil {
-			row.Body = encode(known)
+		if s := m.shares[key.Agent]; s != nil {
+			if known := s.marks.get(key); known != nil {
+				row.Body = encode(known)
+			}
 		}
 		rows = append(rows, row)
 	}
@@ -141,7 +143,8 @@ func (m *Machine) restoreRow(row Row) error {
 		if err := json.Unmarshal(row.Body, known); err != nil {
 			return err
 		}
-		m.marks.add(known.Key, known)
+		m.share(known.Key.Agent).marks.add(known.Key, known)
+		m.marked++
 	case rowAgent:
 		kept := keptAgent{agentState: &agentState{}}
 		if err := json.Unmarshal(row.Body, &kept); err != nil {
@@ -185,11 +188,15 @@ func (m *Machine) restoreAnchor(kept keptAnchor) error {
 	}
 	a.size = a.measure()
 	m.bytes += a.size
+	s := m.share(a.Agent)
+	s.anchors++
+	s.bytes += a.size
 	if !a.isRaised() {
 		m.waiting.add(a.Key, a)
 		return nil
 	}
 	m.raised.add(a.Key, a)
+	s.raised.add(a.Key, a)
 	if a.Due != 0 {
 		m.due[a.Key] = a
 		if m.nextDue == 0 || a.Due < m.nextDue {
@@ -201,7 +208,10 @@ func (m *Machine) restoreAnchor(kept keptAnchor) error {
 
 // restored puts in order what came in any: by when it was touched.
 func (m *Machine) restored() {
-	m.marks.sort(func(k *mark) uint64 { return k.Serial })
+	for _, s := range m.shares {
+		s.marks.sort(func(k *mark) uint64 { return k.Serial })
+		s.raised.sort(func(a *anchor) uint64 { return a.Serial })
+	}
 	m.agents.sort(func(a *agentState) uint64 { return a.Serial })
 	m.waiting.sort(func(a *anchor) uint64 { return a.Serial })
 	m.raised.sort(func(a *anchor) uint64 { return a.Serial })

@@ -75,7 +75,7 @@ func (m *Machine) kin(f *fact) (key string, ok bool) {
 // itself as well, for nothing decisive is known of the tree.
 func (m *Machine) webDetection(f *fact, w web) (a *anchor, alone bool, err error) {
 	means := meaningOf(f.detection)
-	a = m.open(w.identity, w.key, f.at)
+	a = m.open(w.identity, w.key, f)
 	if !a.isRaised() {
 		if means.weight != decisive && (means.weight != decisiveBelow || !w.below) {
 			return a, true, nil
@@ -129,11 +129,12 @@ func throughDoor(a *anchor, w *waitingFact) bool {
 // be an intruder's: where a tree has no marks, the rule that knows it for a web server's
 // need not come first.
 func (m *Machine) absorb(a *anchor, process string) {
-	for key, other := range m.raised.recent() {
-		if other.At < m.place.Now-int64(contextKept) {
+	near := 0
+	for key, other := range m.share(a.Agent).raised.recent() {
+		if near++; near > maxNear || other.At < m.place.Now-int64(contextKept) {
 			break
 		}
-		if other.Identity.Kind == alert.KindWebShell || other.Alert.Asset.AgentId != a.Alert.Asset.AgentId {
+		if other.Identity.Kind == alert.KindWebShell {
 			continue
 		}
 		for _, e := range other.Alert.Evidence {
@@ -158,8 +159,10 @@ func (m *Machine) link(a *anchor, key string) {
 	if key == "" || part == nil {
 		return
 	}
-	part.Alert.Tags = union(part.Alert.Tags, []string{"incident:" + a.Alert.Id})
-	m.later(part, 0)
+	before := len(part.Alert.Tags)
+	if part.Alert.Tags = union(part.Alert.Tags, []string{"incident:" + a.Alert.Id}); len(part.Alert.Tags) > before {
+		m.later(part, 0)
+	}
 }
 
 // telemetry takes an event in that no rule speaks of.
@@ -175,7 +178,7 @@ func (m *Machine) telemetry(f *fact) error {
 	a := m.raised.get(w.key)
 	if a == nil || f.at.UnixNano()-a.Last > int64(quiet) {
 		if a == nil { // else: the episode is over, and nothing decides that another one begins
-			a = m.anchor(w.identity, w.key)
+			a = m.anchor(w.identity, w.key, f)
 			a.wait(&waitingFact{Evidence: f.evidence(role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Door: door})
 		}
 		return nil
