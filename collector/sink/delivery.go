@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"time"
 
@@ -41,6 +42,7 @@ const (
 	DefaultMinBackoff      = time.Second
 	DefaultMaxBackoff      = 5 * time.Minute
 	DefaultTries           = 3
+	DefaultDeclines        = 6
 	DefaultAttemptTimeout  = time.Minute
 	DefaultStopGrace       = 5 * time.Second
 	DefaultDeadLetterBytes = 16 << 20
@@ -67,6 +69,9 @@ type Options struct {
 	MinBackoff, MaxBackoff time.Duration
 	// Tries is how often a single revision is refused before it is given up.
 	Tries int
+	// Declines is how often a single revision is declined, while others are taken, before
+	// it is given up.
+	Declines int
 	// AttemptTimeout ends one that a sink does not end.
 	AttemptTimeout time.Duration
 	// StopGrace is what an attempt under way gets at the end: cut off, it would be repeated.
@@ -94,6 +99,9 @@ type Delivery struct {
 	metrics  *metrics
 	position uint64 // all before and here was delivered, given up or filtered
 	saved    uint64 // the store knows of this one
+
+	declining bool           // the receiver answers, and does not take what it gets
+	sifted    map[uint64]int // behind position: how often declined while others were taken, or settled
 }
 
 // New returns a delivery; Run delivers. The sink is the delivery's from now on.
@@ -107,6 +115,7 @@ func New(o Options) (*Delivery, error) {
 	o.MinBackoff = or(o.MinBackoff, DefaultMinBackoff)
 	o.MaxBackoff = max(or(o.MaxBackoff, DefaultMaxBackoff), o.MinBackoff)
 	o.Tries = or(o.Tries, DefaultTries)
+	o.Declines = or(o.Declines, DefaultDeclines)
 	o.AttemptTimeout = or(o.AttemptTimeout, DefaultAttemptTimeout)
 	o.StopGrace = or(o.StopGrace, DefaultStopGrace)
 	o.Log = o.Log.With(zap.String("sink", o.Name))
@@ -115,6 +124,7 @@ func New(o Options) (*Delivery, error) {
 		dead:    deadLetters{path: o.DeadLetterPath, maxBytes: o.DeadLetterBytes},
 		backoff: backoff{min: o.MinBackoff, max: o.MaxBackoff},
 		metrics: newMetrics(o.Metrics, o.Name),
+		sifted:  make(map[uint64]int),
 	}, nil
 }
 
@@ -167,7 +177,9 @@ func (d *Delivery) step(ctx context.Context) {
 		}
 	}
 	everything := through == d.position && len(batch) == 0
-	d.reached(max(d.position, through))
+	if through > d.position {
+		d.reached(through)
+	}
 	if err := d.save(ctx); err != nil {
 		d.storeFailed(ctx, "save position of sink", err)
 		return
@@ -186,7 +198,10 @@ var errBatchFull = errors.New("batch is full")
 
 func (d *Delivery) read(ctx context.Context) (batch []Revision, through uint64, err error) {
 	bytes := 0
-	through, missed, err := d.o.Source.Revisions(ctx, d.position, d.o.Filter, d.o.BatchRevisions, func(position uint64, a *alertv1.Alert) error {
+	through, missed, err := d.o.Source.Revisions(ctx, d.position, d.o.Filter, d.o.BatchRevisions+len(d.sifted), func(position uint64, a *alertv1.Alert) error {
+		if d.sifted[position] == settled {
+			return nil
+		}
 		n := proto.Size(a)
 		if len(batch) > 0 && bytes+n > d.o.BatchBytes {
 			return errBatchFull
@@ -205,12 +220,19 @@ func (d *Delivery) read(ctx context.Context) (batch []Revision, through uint64, 
 	return batch, through, err
 }
 
-// deliver returns once each of the batch was acknowledged or given up; false: stopping.
+// deliver returns once each of the batch was acknowledged or given up; false: stopping, or
+// the batch is to be read again with what has come behind it.
 func (d *Delivery) deliver(ctx context.Context, batch []Revision) bool {
-	d.backoff.reset()
+	declines := 0
+	if d.declining { // for some time
+		declines = d.o.Tries - 1
+	} else {
+		d.backoff.reset()
+	}
 	for refusals := 0; ctx.Err() == nil; {
 		err := d.attempt(ctx, batch)
 		var refused *RefusedError
+		var declined *DeclinedError
 		switch {
 		case err == nil:
 			d.metrics.tell(batch)
@@ -222,14 +244,25 @@ func (d *Delivery) deliver(ctx context.Context, batch []Revision) bool {
 			return d.deliver(ctx, batch[:half]) && d.deliver(ctx, batch[half:])
 		case errors.As(err, &refused):
 			if refusals++; refusals >= d.o.Tries {
-				if err = d.giveUp(ctx, batch[0], refused, refusals); err == nil {
+				if err = d.giveUp(batch[0], refused.Reason, refusals); err == nil {
+					d.done(ctx, batch[0].Position)
 					return true
 				}
 			}
 		}
 		d.metrics.retried.Inc()
+		if errors.As(err, &declined) {
+			declines++
+		}
+		if declines >= d.o.Tries && len(batch) > 1 {
+			return d.sift(ctx, batch)
+		}
 		d.o.Log.Warn("deliver", zap.Int("revisions", len(batch)), zap.Uint64("position", d.position), zap.Error(err))
 		if !d.backoff.pause(ctx, err) {
+			return false
+		}
+		if declines >= d.o.Tries {
+			d.declining = true
 			return false
 		}
 	}
@@ -244,10 +277,10 @@ func (d *Delivery) attempt(ctx context.Context, batch []Revision) error {
 	return d.o.Sink.Deliver(try, batch)
 }
 
-func (d *Delivery) giveUp(ctx context.Context, r Revision, refused *RefusedError, tries int) error {
+func (d *Delivery) giveUp(r Revision, reason string, tries int) error {
 	l := deadLetter{
 		Time: time.Now().UTC(), Sink: d.o.Name, Position: r.Position,
-		ID: r.Alert.GetId(), Revision: r.Alert.GetRevision(), Tries: tries, Reason: refused.Reason,
+		ID: r.Alert.GetId(), Revision: r.Alert.GetRevision(), Tries: tries, Reason: reason,
 	}
 	if alert, err := JSON(nil, r); err == nil {
 		l.Alert = alert
@@ -257,12 +290,12 @@ func (d *Delivery) giveUp(ctx context.Context, r Revision, refused *RefusedError
 	}
 	d.o.Log.Error("revision given up", zap.String("alert", l.ID), zap.Uint32("revision", l.Revision), zap.String("reason", l.Reason))
 	d.metrics.dead.Inc()
-	d.done(ctx, r.Position)
 	return nil
 }
 
 func (d *Delivery) reached(position uint64) {
-	d.position = position
+	d.position, d.declining = position, false
+	maps.DeleteFunc(d.sifted, func(at uint64, _ int) bool { return at <= position })
 	d.metrics.position.Store(position)
 }
 

@@ -112,6 +112,9 @@ func refuse(positions ...uint64) func(context.Context, []Revision) error {
 func deadLettersOf(t *testing.T, path string) []deadLetter {
 	t.Helper()
 	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,6 +152,90 @@ func TestPoisonIsFoundAndGivenUp(t *testing.T) {
 		}
 		if len(s.attempts) > 40 { // 3 × log2(64) halvings and 3 × 3 tries, some shared
 			t.Errorf("%d attempts", len(s.attempts))
+		}
+	})
+}
+
+// decline is a receiver that fails for good over some positions, and for all while down.
+func decline(down *atomic.Bool, positions ...uint64) func(context.Context, []Revision) error {
+	return func(_ context.Context, batch []Revision) error {
+		if down.Load() || slices.ContainsFunc(batch, func(r Revision) bool { return slices.Contains(positions, r.Position) }) {
+			return &DeclinedError{errors.New("500")}
+		}
+		return nil
+	}
+}
+
+// A receiver that answers 500 to one alert for ever must not keep it from all others.
+func TestOneThatIsAlwaysDeclinedHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, path := newMemory(1), filepath.Join(t.TempDir(), "dead")
+		var down atomic.Bool
+		s := &scripted{deliver: decline(&down, 1, 5)}
+		_, stop := start(t, Options{Source: source, Sink: s, DeadLetterPath: path})
+		pass(time.Hour) // alone nobody can say whether it or the receiver is wrong
+		if len(deadLettersOf(t, path)) != 0 || source.saved("test") != 0 {
+			t.Error("given up though nothing else was taken")
+		}
+		for n := range 12 {
+			source.add(1)
+			pass(10 * time.Minute)
+			if n == 8 && source.saved("test") != 4 {
+				t.Errorf("saved %d while 5 is waited for", source.saved("test"))
+			}
+		}
+		if got := s.positions(); got != "2-4 6-13" || source.saved("test") != 13 {
+			t.Errorf("acknowledged %s, saved %d", got, source.saved("test"))
+		}
+		letters := deadLettersOf(t, path)
+		if len(letters) != 2 || letters[0].Position != 1 || letters[1].Position != 5 || letters[0].Tries != DefaultDeclines || !strings.Contains(letters[0].Reason, "500") {
+			t.Errorf("dead letters %+v", letters)
+		}
+		stop()
+	})
+}
+
+// A receiver whose token has run out, or that is broken for a day, loses nothing.
+func TestADecliningReceiverIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source, path := newMemory(40), filepath.Join(t.TempDir(), "dead")
+		var down atomic.Bool
+		down.Store(true)
+		s := &scripted{deliver: decline(&down)}
+		start(t, Options{Source: source, Sink: s, DeadLetterPath: path})
+		for range 24 {
+			pass(time.Hour)
+			source.add(1)
+		}
+		if len(s.attempts) > 24*24*65 { // at least 2.5 minutes between rounds of 64, and one for all
+			t.Errorf("%d attempts", len(s.attempts))
+		}
+		down.Store(false)
+		pass(10 * time.Minute)
+		if got := s.positions(); got != "1-64" || source.saved("test") != 64 || len(deadLettersOf(t, path)) != 0 {
+			t.Errorf("acknowledged %s, saved %d, %d dead letters", got, source.saved("test"), len(deadLettersOf(t, path)))
+		}
+	})
+}
+
+// What was taken ahead of one that is taken at last does not come again.
+func TestOneThatIsTakenAtLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := newMemory(5)
+		left := 6
+		s := &scripted{}
+		s.deliver = func(_ context.Context, batch []Revision) error {
+			if batch[0].Position == 1 {
+				if left--; left >= 0 {
+					return &DeclinedError{errors.New("500")}
+				}
+			}
+			return nil
+		}
+		start(t, Options{Source: source, Sink: s, DeadLetterPath: filepath.Join(t.TempDir(), "dead")})
+		pass(time.Hour)
+		if got := s.positions(); got != "2-5 1" || source.saved("test") != 5 {
+			t.Errorf("acknowledged %s, saved %d", got, source.saved("test"))
 		}
 	})
 }

@@ -27,6 +27,13 @@ type RefusedError struct{ Reason string }
 
 func (e *RefusedError) Error() string { return "refused: " + e.Reason }
 
+// DeclinedError says that the receiver answered and took nothing, which may be for its own
+// state or for something in the batch that it stumbles over.
+type DeclinedError struct{ Err error }
+
+func (e *DeclinedError) Error() string { return e.Err.Error() }
+func (e *DeclinedError) Unwrap() error { return e.Err }
+
 // LaterError says when the receiver wants to be asked again.
 type LaterError struct {
 	After time.Duration

@@ -54,9 +54,9 @@ type WebhookOptions struct {
 
 // Webhook is a [Sink] that posts batches.
 //
-// 2xx acknowledges. 408, 429 and 5xx, and whatever happens without an answer, are tried
-// again, after Retry-After where it is said. Any other status refuses the batch; that
-// holds for redirects too, which are not followed: alerts go where they were sent.
+// 2xx acknowledges. 400, 413 and 422 speak of the batch and refuse it. Everything else may
+// end, such as a token that has run out or a server's own error, and is tried again, after
+// Retry-After where it is said. Redirects are not followed: alerts go where they were sent.
 type Webhook struct {
 	o      WebhookOptions
 	client *http.Client
@@ -162,15 +162,18 @@ func (w *Webhook) judge(response *http.Response, answer []byte) error {
 	switch {
 	case status >= 200 && status < 300:
 		return nil
-	case status == http.StatusRequestTimeout || status == http.StatusTooManyRequests || status >= 500:
-		if after := retryAfter(response.Header.Get("Retry-After"), w.o.Now()); after > 0 {
-			return &LaterError{After: after, Err: said}
-		}
-		return said
+	case status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusUnprocessableEntity:
+		return &RefusedError{Reason: said.Error()}
 	case status >= 300 && status < 400:
-		return &RefusedError{Reason: fmt.Sprintf("webhook redirects (%d), which is not followed", status)}
+		return &DeclinedError{fmt.Errorf("webhook redirects (%d), which is not followed", status)}
 	}
-	return &RefusedError{Reason: said.Error()}
+	if after := retryAfter(response.Header.Get("Retry-After"), w.o.Now()); after > 0 {
+		return &LaterError{After: after, Err: said}
+	}
+	if status == http.StatusRequestTimeout || status == http.StatusTooManyRequests {
+		return said
+	}
+	return &DeclinedError{said}
 }
 
 // retryAfter reads seconds or a date; 0: neither.

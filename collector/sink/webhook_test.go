@@ -112,11 +112,12 @@ func TestWebhookStatuses(t *testing.T) {
 		want   string
 	}{
 		{200, "", "taken"}, {204, "", "taken"}, {299, "", "taken"},
-		{301, "", "refused"}, {302, "", "refused"}, {307, "", "refused"}, {308, "", "refused"}, {304, "", "refused"},
-		{400, "", "refused"}, {401, "", "refused"}, {403, "", "refused"}, {404, "5", "refused"}, {413, "", "refused"}, {422, "", "refused"},
-		{408, "", "later"}, {429, "", "later"}, {500, "", "later"}, {502, "", "later"}, {599, "", "later"},
-		{429, "7", "after 7s"}, {503, "Sun, 01 Mar 2026 12:01:00 GMT", "after 1m0s"}, {503, "Sun, 01 Mar 2026 11:00:00 GMT", "later"},
-		{503, "soon", "later"}, {503, "-1", "later"}, {503, "99999999999999999999", "later"},
+		{301, "", "declined"}, {302, "", "declined"}, {307, "", "declined"}, {308, "", "declined"}, {304, "", "declined"},
+		{400, "", "refused"}, {413, "", "refused"}, {422, "", "refused"}, {400, "5", "refused"},
+		{401, "", "declined"}, {403, "", "declined"}, {404, "", "declined"}, {404, "5", "after 5s"}, {410, "", "declined"},
+		{408, "", "later"}, {429, "", "later"}, {500, "", "declined"}, {502, "", "declined"}, {599, "", "declined"},
+		{429, "7", "after 7s"}, {503, "Sun, 01 Mar 2026 12:01:00 GMT", "after 1m0s"}, {503, "Sun, 01 Mar 2026 11:00:00 GMT", "declined"},
+		{503, "soon", "declined"}, {503, "-1", "declined"}, {503, "99999999999999999999", "declined"},
 	} {
 		status, header = test.status, http.Header{"Location": {"https://127.0.0.1:1/elsewhere"}}
 		if test.header != "" {
@@ -126,11 +127,14 @@ func TestWebhookStatuses(t *testing.T) {
 		got := "later"
 		var refused *RefusedError
 		var later *LaterError
+		var declined *DeclinedError
 		switch {
 		case err == nil:
 			got = "taken"
 		case errors.As(err, &refused):
 			got = "refused"
+		case errors.As(err, &declined):
+			got = "declined"
 		case errors.As(err, &later):
 			got = "after " + later.After.String()
 		}
