@@ -55,14 +55,15 @@ func check(b *sensorv1.Batch) error {
 }
 
 // split puts the items of a batch into one envelope per shard, in the order of the
-// shards. Items that are no records are left out and returned.
+// shards. Items that are no records are returned, too: they go the way of the node's own,
+// and correlation books each as a gap, for they are acknowledged.
 func (s *session) split(b *sensorv1.Batch, now time.Time) (envelopes [eventlog.Shards]*collectorv1.Envelope, bad []*sensorv1.Item) {
 	var record sensorv1.Record
 	for _, item := range b.Items {
 		proto.Reset(&record)
 		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(item.Record, &record); err != nil {
 			bad = append(bad, item)
-			continue
+			proto.Reset(&record)
 		}
 		pod := containerOf(&record).GetPod()
 		shard := eventlog.ShardOf(s.peer.Cluster, pod.GetNamespace(), pod.GetName(), s.node)

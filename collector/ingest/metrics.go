@@ -25,7 +25,7 @@ func (s *Server) Collect(ch chan<- prometheus.Metric) {
 	value("agents", "Agents that are connected.", prometheus.GaugeValue, float64(s.sessions.count()))
 	counter("batches_total", "Batches that are on disk and acknowledged.", &s.counts.batches)
 	counter("items_total", "Items of those batches.", &s.counts.items)
-	counter("bad_items_total", "Items that were no record; their batches went on without them.", &s.counts.badItems)
+	counter("bad_items_total", "Items that were no record; each is booked as a gap.", &s.counts.badItems)
 	counter("refused_batches_total", "Batches that broke the protocol; each ended its stream.", &s.counts.refusedBatches)
 	counter("log_full_waits_total", "Seconds that streams were held back by a full event log.", &s.counts.fullWaits)
 	counter("unknown_messages_total", "Messages of a kind this collector does not know.", &s.counts.unknownMessages)

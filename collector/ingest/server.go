@@ -266,9 +266,10 @@ func (s *Server) take(ctx context.Context, session *session, m *sensorv1.FromAge
 func (s *Server) store(ctx context.Context, session *session, b *sensorv1.Batch, log *zap.Logger) (*sensorv1.Ack, error) {
 	now := s.options.Now()
 	envelopes, bad := session.split(b, now)
-	for _, item := range bad {
-		s.counts.badItems.Add(1)
-		log.Warn("item is no record; the batch goes on without it", zap.Uint64("sequence", item.Sequence), zap.Int("bytes", len(item.Record)))
+	if len(bad) > 0 {
+		s.counts.badItems.Add(uint64(len(bad)))
+		log.Warn("items are no records: they are booked as lost", zap.Int("items", len(bad)),
+			zap.Uint64("first_sequence", bad[0].Sequence), zap.Int("first_bytes", len(bad[0].Record)))
 	}
 	for shard, e := range envelopes {
 		if e == nil {
