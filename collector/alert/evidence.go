@@ -40,11 +40,11 @@ const (
 func AddEvidence(a *alertv1.Alert, fact *alertv1.Evidence) Taken {
 	fact.Text = Cut(fact.Text, MaxText)
 	for _, e := range a.Evidence {
-		if e.EventId == fact.EventId && (e.Rule == fact.Rule || fact.Rule == "") {
+		if sameEvent(e, fact) && fact.Rule == "" || SameFact(e, fact) {
 			return Known
 		}
 	}
-	a.Evidence = slices.DeleteFunc(a.Evidence, func(e *alertv1.Evidence) bool { return e.EventId == fact.EventId && e.Rule == "" })
+	a.Evidence = slices.DeleteFunc(a.Evidence, func(e *alertv1.Evidence) bool { return sameEvent(e, fact) && e.Rule == "" })
 	bytes := proto.Size(fact)
 	for _, e := range a.Evidence {
 		bytes += proto.Size(e)
@@ -73,6 +73,17 @@ func AddEvidence(a *alertv1.Alert, fact *alertv1.Evidence) Taken {
 	a.Evidence = append(a.Evidence, fact)
 	slices.SortFunc(a.Evidence, compareEvidence)
 	return Shown
+}
+
+// SameFact reports whether two facts are of one event, and of one rule if any.
+func SameFact(x, y *alertv1.Evidence) bool {
+	return sameEvent(x, y) && x.Rule == y.Rule && x.DetectionId == y.DetectionId
+}
+
+// sameEvent: agents number events anew when they are started again, within one boot, so
+// the number alone may be that of another event.
+func sameEvent(x, y *alertv1.Evidence) bool {
+	return x.EventId == y.EventId && x.ProcessId == y.ProcessId && x.Kind == y.Kind
 }
 
 // leastEvidence is the latest of those of the lowest rank; -1: there is none.

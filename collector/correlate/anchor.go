@@ -272,7 +272,7 @@ func (a *anchor) wait(w *waitingFact) {
 	}
 	oldest := -1
 	for i, other := range a.Waiting {
-		if other.Evidence.EventId == w.Evidence.EventId && other.Evidence.Rule == w.Evidence.Rule {
+		if alert.SameFact(other.Evidence, w.Evidence) {
 			return
 		}
 		if other.Door != w.Door {

@@ -300,6 +300,23 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// An agent that is started again within one boot numbers its events anew: another fact
+// under the same number is no duplicate.
+func TestNumbersOfEventsComeAgain(t *testing.T) {
+	l, s := newLog(), &scene{container: "c"}
+	for i := range 3 {
+		s.sequence = 0
+		r := s.other(time.Duration(i)*time.Minute, "sensitive-file-read")
+		r.GetDetection().Id, r.GetDetection().Summary = fmt.Sprint("detection ", i), fmt.Sprint("file ", i)
+		r.GetDetection().Severity = medium + sensorv1.Severity(i)
+		l.send(t, testAgent, noon.Add(time.Duration(i)*time.Minute), 0, r)
+	}
+	l.tick(t, recount)
+	if got := brief(latest(play(t, l.messages))); got != "detection critical r3 e1 3+0" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestOldThingsAreForgotten: after a month without news nothing is left but the place.
 func TestOldThingsAreForgotten(t *testing.T) {
 	l := newLog()
