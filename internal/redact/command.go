@@ -93,7 +93,7 @@ func (c *command) plain(w string, option bool) (from, to int) {
 		c.expect, c.meant = whole, false
 	}
 	for _, gate := range p.pairs {
-		c.paired = c.paired || w == gate
+		c.paired = c.paired || strings.EqualFold(w, gate) // redis-cli takes any case
 	}
 	return 0, 0
 }

@@ -166,6 +166,9 @@ var shapes = []shape{
 	{prefix: "$y$", set: crypted, min: 22}, {prefix: "$2a$", set: crypted, min: 22}, {prefix: "$2b$", set: crypted, min: 22},
 	{prefix: "$2y$", set: crypted, min: 22}, {prefix: "$apr1$", set: crypted, min: 22}, {prefix: "$argon2", set: crypted, min: 22},
 
+	// A line of .netrc: machine host login kim password secret.
+	{prefix: "password ", set: chars("!-&(-~"), min: 1, check: netrc},
+
 	// HTTP credentials outside a header.
 	{prefix: "Bearer ", set: token68, min: 16, check: bearer}, {prefix: "bearer ", set: token68, min: 16, check: bearer},
 	{prefix: "Basic ", set: base64std, min: 4, check: basic}, {prefix: "basic ", set: base64std, min: 4, check: basic},

@@ -200,6 +200,16 @@ func bearer(t token) (from, to int) {
 	return t.body, t.end
 }
 
+// netrc is what follows login and a name.
+func netrc(t token) (from, to int) {
+	before := strings.TrimRight(t.s[max(0, t.start-nameBytes):t.start], " ")
+	user := strings.LastIndexByte(before, ' ')
+	if user < 0 || !strings.HasSuffix(strings.TrimRight(before[:user], " "), "login") {
+		return 0, 0
+	}
+	return t.body, t.end
+}
+
 // basic is base64 of user:password behind the word.
 func basic(t token) (from, to int) {
 	if !userPassword(t.s[t.body:t.end]) {

@@ -95,7 +95,7 @@ func (f *finder) separator(s string, i int, in form) int {
 		return i + 1
 	}
 	query := start > 0 && (s[start-1] == '?' || s[start-1] == '&') && s[i] == '='
-	m := judge(name)
+	m := judge(strings.TrimPrefix(name, "-H"))                   // curl -Hauthorization:
 	if m == open && query && (name == "key" || name == "code") { // of an API, of OAuth; or of anything
 		m = random
 	}
@@ -188,6 +188,9 @@ func (f *finder) value(s string, v int, m manner, in form) int {
 	}
 	limit := min(len(s), v+peekBytes)
 	end := valueEnd(s, v, limit, in)
+	if end > v && pattern(s[v:end], inArgument) { // sed s/password=.*/password=secret/
+		return v + 1
+	}
 	if harmless(s[v:end], end < limit || end == len(s), m, in) || called(s, v, end, in) {
 		return max(v, end-1)
 	}
