@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
-	"github.com/seawall-security/seawall/internal/bundle"
 	"github.com/seawall-security/seawall/collector/connections"
+	"github.com/seawall-security/seawall/internal/bundle"
 	"github.com/seawall-security/seawall/internal/obs"
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
