@@ -70,6 +70,7 @@ var canaries = []struct {
 	{phrase, []string{"sh", "-c", "su - kim -c \"app --password '{}' start\""}},
 	{word, []string{"sh", "-c", "echo 'root:{}' | chpasswd"}},
 	{word, []string{"sh", "-c", "echo {} | docker login -u kim --password-stdin"}},
+	{word, []string{"sh", "-c", "echo {} | /opt/own/app --password-stdin start"}},
 	{word, []string{"sh", "-c", `curl -d "{\"user\":\"kim\",\"password\":\"{}\"}" https://example.com/`}},
 	{word, []string{"php", "-r", "$password = '{}'; connect($password);"}},
 	{word, []string{"python3", "-c", `connect(host="db", password="{}")`}},

@@ -155,6 +155,9 @@ func (sh *shell) pipe(s string, i, end int, first bool, base int) {
 		}
 		sh.spoken.end = end
 	}
+	if !first && (w == "--password-stdin" || w == "--token-stdin") { // whatever program it is
+		sh.reads = whole
+	}
 	if p := sh.command.program; p != nil {
 		for _, word := range p.pipe {
 			if word == "" || word == w {
