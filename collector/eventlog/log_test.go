@@ -16,7 +16,10 @@ import (
 )
 
 // writerFolder, set, makes the test binary a writer that is to be killed.
-const writerFolder = "SEAWALL_TEST_EVENTLOG"
+const (
+	writerFolder = "SEAWALL_TEST_EVENTLOG"
+	writerLife   = "SEAWALL_TEST_EVENTLOG_LIFE" // what its messages begin with
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(writerFolder); dir != "" {
@@ -231,11 +234,12 @@ func write(dir string) {
 		panic(err)
 	}
 	for i := 0; ; i++ {
-		position, err := l.Append(ctx, Subject{Cluster: "c"}, []byte(fmt.Sprint("m", i)))
+		text := fmt.Sprint("m", os.Getenv(writerLife), "-", i)
+		position, err := l.Append(ctx, Subject{Cluster: "c"}, []byte(text))
 		if err != nil {
 			panic(err)
 		}
-		fmt.Fprintln(os.Stdout, position)
+		fmt.Fprintln(os.Stdout, position, text)
 	}
 }
 
