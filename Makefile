@@ -114,6 +114,10 @@ power-cut: setup ## collector and agent lose their power under load, ROUNDS time
 	SEAWALL_POWER_ROUNDS='$(ROUNDS)' SEAWALL_POWER_SEED='$(SEED)' SEAWALL_POWER_KERNEL='$(KERNEL)' CI=true \
 		go test -count=1 -v -timeout 120m ./tools/vm/powercut
 
+.PHONY: crash
+crash: go-present ## kills, cut networks, full disks and damage for ROUNDS rounds (root); SEED repeats one
+	go test -v -count=1 -timeout 12h -run TestCrash $(EXEC) ./tools/whole -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
+
 .PHONY: bench
 bench: build ## benchmarks, and what the agent costs idle and under a storm (root), with the machine's load
 	@echo "machine: $$(nproc) CPUs, load $$(cut -d ' ' -f 1-3 /proc/loadavg), Linux $$(uname -r), $$(go version)"
