@@ -99,7 +99,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Rules: inForce.Set(), Sink: sink(c, printer, up), Marks: sensor,
-		PenEvents: c.Pen.Events, PenBytes: c.Pen.Bytes, PenWait: 2 * c.Pen.Wait,
+		Sequence: uint64(clock.boot()), PenEvents: c.Pen.Events, PenBytes: c.Pen.Bytes, PenWait: 2 * c.Pen.Wait,
 	}
 	if hierarchy != nil {
 		options.Containers = containers
@@ -218,6 +218,11 @@ func newWallClock() (*wallClock, error) {
 	w := &wallClock{}
 	w.now.Store(&c)
 	return w, nil
+}
+
+// boot is the kernel's time now.
+func (w *wallClock) boot() event.Boot {
+	return event.Boot(time.Now().UnixNano() - int64(w.now.Load().Offset))
 }
 
 func (w *wallClock) wall(at event.Boot) time.Time { return w.now.Load().Wall(at) }

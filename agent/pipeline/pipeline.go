@@ -76,7 +76,10 @@ type Options struct {
 	PenEvents int
 	PenBytes  int
 	PenWait   time.Duration
-	Now       func() time.Time
+	// Sequence is what the sequences of events rise from. (boot id, sequence) names an event,
+	// so an agent that starts again within a boot must begin above what it gave before.
+	Sequence uint64
+	Now      func() time.Time
 }
 
 // Pipeline takes records and yields events and detections. Its methods belong to the
@@ -102,7 +105,7 @@ func New(o Options) *Pipeline {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	p := &Pipeline{options: o, pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait), marked: make(map[event.Key]struct{})}
+	p := &Pipeline{options: o, sequence: o.Sequence, pen: newPen(penLimits{o.PenEvents, o.PenBytes}, o.PenWait), marked: make(map[event.Key]struct{})}
 	p.matcher = o.Rules.NewMatcher(&p.excepted)
 	p.matched = p.detect // bound once: a closure for each event would allocate
 	return p

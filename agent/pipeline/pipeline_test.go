@@ -149,6 +149,9 @@ const (
 	testTableBytes = 1 << 20
 )
 
+// firstSequence is above what the agent gave before it started again.
+const firstSequence = 1 << 40
+
 func newScene(t *testing.T, penEvents int) *scene {
 	t.Helper()
 	set, err := rule.Load([]rule.Source{{Name: "test.yaml", Data: []byte(rules)}}, time.Now())
@@ -163,6 +166,7 @@ func newScene(t *testing.T, penEvents int) *scene {
 			HostNamespaces: event.Namespaces{Mount: hostMount}, Limits: process.Limits{Bytes: testTableBytes}}),
 		Origins:   origin.New(origin.Limits{}),
 		Marks:     s,
+		Sequence:  firstSequence,
 		PenEvents: penEvents, PenBytes: testPenBytes, PenWait: time.Second, Now: func() time.Time { return s.now },
 	})
 	return s
@@ -284,7 +288,7 @@ func TestDetectionMarksItsProcess(t *testing.T) {
 		t.Fatalf("%d detections", len(s.sink.detections))
 	}
 	d := s.sink.detections[0]
-	if d.GetRule() != "test-rule" || !strings.Contains(d.GetSummary(), "/srv/wanted") || d.GetEvent().GetSequence() != 1 {
+	if d.GetRule() != "test-rule" || !strings.Contains(d.GetSummary(), "/srv/wanted") || d.GetEvent().GetSequence() != firstSequence+1 {
 		t.Errorf("%v", d)
 	}
 	if diff := cmp.Diff([]event.Key{{TGID: 7, Start: 10}}, s.marked); diff != "" {
