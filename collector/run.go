@@ -217,6 +217,10 @@ func identify(rows *enrol.Rows) func(context.Context) (ingest.Peer, error) {
 		case revoked:
 			return ingest.Peer{}, status.Error(codes.PermissionDenied, "the agent is revoked")
 		}
-		return ingest.Peer{Cluster: peer.Cluster, AgentID: peer.Name}, nil
+		node, err := rows.Node(ctx, peer.Name)
+		if err != nil {
+			return ingest.Peer{}, status.Errorf(codes.Unavailable, "look the agent up: %v", err)
+		}
+		return ingest.Peer{Cluster: peer.Cluster, AgentID: peer.Name, Node: node}, nil
 	}
 }

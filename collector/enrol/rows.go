@@ -125,6 +125,17 @@ func takeUse(ctx context.Context, tx *store.Tx, token string) error {
 	return err
 }
 
+// Node is the node that an agent enrolled on; empty: the store does not know the agent.
+func (r *Rows) Node(ctx context.Context, agentID string) (node string, err error) {
+	err = r.store.View(ctx, func(tx *store.Tx) error {
+		return tx.Row(ctx, "SELECT node FROM enrolments WHERE agent_id = ?", []any{agentID}, &node)
+	})
+	if errors.Is(err, store.ErrNoRows) {
+		return "", nil
+	}
+	return node, err
+}
+
 // Revoked implements AgentStore. An agent that the store does not know, such as after
 // an older backup was restored, is not revoked: its certificate is ours.
 func (r *Rows) Revoked(ctx context.Context, agentID string) (bool, error) {

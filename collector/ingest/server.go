@@ -92,12 +92,18 @@ func (s *Server) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, sens
 	if err != nil {
 		return err
 	}
+	log := s.options.Logger.With(zap.String("agent", peer.AgentID))
+	if peer.Node != "" && peer.Node != hello.Node {
+		// Alerts name the node that was enrolled: a node that was taken over could pose as another.
+		log.Warn("agent calls its node by another name than when it enrolled", zap.String("node", peer.Node), zap.String("called", hello.Node))
+		hello.Node = peer.Node
+	}
+	log = log.With(zap.String("node", hello.Node))
 	session := &session{peer: peer, node: hello.Node, cancel: cancel, ended: make(chan struct{}), offered: make(chan struct{}, 1)}
 	if err := s.sessions.begin(ctx, session); err != nil {
 		close(session.ended)
 		return endOf(err)
 	}
-	log := s.options.Logger.With(zap.String("agent", peer.AgentID), zap.String("node", hello.Node))
 	log.Info("agent connected", zap.String("version", hello.Version), zap.String("kernel", hello.Kernel))
 	served := make(chan error, 1)
 	go func() { // ends with the stream

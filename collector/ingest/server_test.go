@@ -436,7 +436,7 @@ func FuzzBatch(f *testing.F) {
 		if proto.Unmarshal(data, &b) != nil || check(&b) != nil {
 			return
 		}
-		s := &session{peer: Peer{"prod", "a1"}, node: "n"}
+		s := &session{peer: Peer{Cluster: "prod", AgentID: "a1"}, node: "n"}
 		envelopes, bad := s.split(&b, now)
 		items := 0
 		for _, e := range envelopes {

@@ -9,6 +9,8 @@ import (
 type Peer struct {
 	Cluster string
 	AgentID string
+	// Node is where it enrolled; empty: not known, then its own word counts.
+	Node string
 }
 
 // session is one agent's stream.
