@@ -107,6 +107,9 @@ func next(t *testing.T, stream grpc.ServerStreamingClient[alertv1.SubscribeRespo
 		t.Fatal(err)
 	}
 	if m.GetIdle() {
+		if n := m.GetMissed(); n > 0 {
+			return fmt.Sprintf("missed %d@%d", n, m.GetPosition())
+		}
 		return fmt.Sprint("idle@", m.GetPosition())
 	}
 	return fmt.Sprintf("%s.%d@%d", strings.TrimLeft(m.GetAlert().GetId(), "0"), m.GetAlert().GetRevision(), m.GetPosition())
@@ -298,7 +301,7 @@ func TestPageIsBoundedInBytes(t *testing.T) {
 		store.add(a)
 	}
 	s, c := serve(t, store, Options{})
-	page, through, err := s.page(t.Context(), 0, nil)
+	page, through, _, err := s.page(t.Context(), 0, nil)
 	if err != nil || len(page) != 2 || through != 2 {
 		t.Errorf("%d revisions through %d, %v", len(page), through, err)
 	}
@@ -306,11 +309,12 @@ func TestPageIsBoundedInBytes(t *testing.T) {
 	expect(t, stream, "9.1@9", "a.1@10", "idle@10")
 }
 
-func TestWhatWasForgottenIsCounted(t *testing.T) {
+// Who reads too late is told how much is gone.
+func TestWhatWasForgottenIsSaid(t *testing.T) {
 	store := newMemory(alertOf(1, 1, ""), alertOf(2, 1, ""), alertOf(3, 1, ""))
 	store.forgotten = 2
 	s, c := serve(t, store, Options{})
-	expect(t, subscribe(t, as(t, "a"), c, &alertv1.SubscribeRequest{}), "3.1@3", "idle@3")
+	expect(t, subscribe(t, as(t, "a"), c, &alertv1.SubscribeRequest{}), "missed 2@0", "3.1@3", "idle@3")
 	if got := testutil.ToFloat64(s.metrics.missed); got != 2 {
 		t.Errorf("%v revisions are counted as missed", got)
 	}

@@ -107,9 +107,14 @@ func (s *Service) follow(ctx context.Context, position uint64, filter *alertv1.F
 	defer out.close()
 	spoke, greeted := time.Now(), false
 	for {
-		page, through, err := s.page(ctx, position, filter)
+		page, through, missed, err := s.page(ctx, position, filter)
 		if err != nil {
 			return s.storeError(ctx, "read revisions", err)
+		}
+		if missed > 0 {
+			if err := out.send(ctx, &alertv1.SubscribeResponse{Position: position, Idle: true, Missed: missed}); err != nil {
+				return err
+			}
 		}
 		for _, m := range page {
 			if err := out.send(ctx, m); err != nil {
@@ -138,10 +143,10 @@ func (s *Service) follow(ctx context.Context, position uint64, filter *alertv1.F
 // errPageFull ends the reading of a page; it never leaves the package.
 var errPageFull = errors.New("page is full")
 
-// page reads one page, and to where.
-func (s *Service) page(ctx context.Context, after uint64, filter *alertv1.Filter) (page []*alertv1.SubscribeResponse, through uint64, err error) {
+// page reads one page, to where, and how many before it are forgotten.
+func (s *Service) page(ctx context.Context, after uint64, filter *alertv1.Filter) (page []*alertv1.SubscribeResponse, through, missed uint64, err error) {
 	bytes := 0
-	through, missed, err := s.o.Store.Revisions(ctx, after, filter, pageRevisions, func(position uint64, a *alertv1.Alert) error {
+	through, missed, err = s.o.Store.Revisions(ctx, after, filter, pageRevisions, func(position uint64, a *alertv1.Alert) error {
 		n := proto.Size(a)
 		if len(page) > 0 && bytes+n > MaxPageBytes {
 			return errPageFull
@@ -155,9 +160,9 @@ func (s *Service) page(ctx context.Context, after uint64, filter *alertv1.Filter
 		s.o.Log.Warn("subscriber reads too late", zap.Uint64("after", after), zap.Uint64("forgotten", missed))
 	}
 	if errors.Is(err, errPageFull) {
-		return page, page[len(page)-1].GetPosition(), nil
+		return page, page[len(page)-1].GetPosition(), missed, nil
 	}
-	return page, through, err
+	return page, through, missed, err
 }
 
 // wait waits for a revision behind the position, no longer than limit.

@@ -173,7 +173,10 @@ type SubscribeResponse struct {
 	Position uint64 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
 	Alert    *Alert `protobuf:"bytes,2,opt,name=alert,proto3" json:"alert,omitempty"`
 	// Nothing new up to position: the stream is alive, and filtered ones need no reading again.
-	Idle          bool `protobuf:"varint,3,opt,name=idle,proto3" json:"idle,omitempty"`
+	Idle bool `protobuf:"varint,3,opt,name=idle,proto3" json:"idle,omitempty"`
+	// So many revisions before this position are gone: retention forgot them before they were
+	// read. They may have passed no filter. Said once, in a message without an alert.
+	Missed        uint64 `protobuf:"varint,4,opt,name=missed,proto3" json:"missed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -227,6 +230,13 @@ func (x *SubscribeResponse) GetIdle() bool {
 		return x.Idle
 	}
 	return false
+}
+
+func (x *SubscribeResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
 }
 
 type AcknowledgeRequest struct {
@@ -558,7 +568,10 @@ type Alert struct {
 	CreatedTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=created_time,json=createdTime,proto3" json:"created_time,omitempty"`
 	// Kernel time, corrected for the agent's clock, of the fact that raised the alert with
 	// this revision or made it worse. Absent: it only grew, and that is told later.
-	DecidedTime   *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=decided_time,json=decidedTime,proto3" json:"decided_time,omitempty"`
+	DecidedTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=decided_time,json=decidedTime,proto3" json:"decided_time,omitempty"`
+	// Of repeats on several nodes: all of them, up to 64, in the order they came. Empty: the
+	// asset's alone.
+	Nodes         []*Node `protobuf:"bytes,23,rep,name=nodes,proto3" json:"nodes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +760,65 @@ func (x *Alert) GetDecidedTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Alert) GetNodes() []*Node {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type Node struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AgentId       string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Node) GetAgentId() string {
+	if x != nil {
+		return x.AgentId
+	}
+	return ""
+}
+
+func (x *Node) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type Anchor struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Kind  string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -759,7 +831,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -771,7 +843,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -784,7 +856,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{10}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Anchor) GetKind() string {
@@ -819,7 +891,7 @@ type Asset struct {
 
 func (x *Asset) Reset() {
 	*x = Asset{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +903,7 @@ func (x *Asset) String() string {
 func (*Asset) ProtoMessage() {}
 
 func (x *Asset) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +916,7 @@ func (x *Asset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Asset.ProtoReflect.Descriptor instead.
 func (*Asset) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{11}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Asset) GetAgentId() string {
@@ -898,7 +970,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -910,7 +982,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -923,7 +995,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{12}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Evidence) GetEventId() string {
@@ -1033,11 +1105,12 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\bclusters\x18\x03 \x03(\tR\bclusters\x12\x1e\n" +
 	"\n" +
 	"namespaces\x18\x04 \x03(\tR\n" +
-	"namespaces\"r\n" +
+	"namespaces\"\x8a\x01\n" +
 	"\x11SubscribeResponse\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12-\n" +
 	"\x05alert\x18\x02 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\x12\x12\n" +
-	"\x04idle\x18\x03 \x01(\bR\x04idle\"T\n" +
+	"\x04idle\x18\x03 \x01(\bR\x04idle\x12\x16\n" +
+	"\x06missed\x18\x04 \x01(\x04R\x06missed\"T\n" +
 	"\x12AcknowledgeRequest\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\"\x15\n" +
@@ -1054,7 +1127,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"GetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\vGetResponse\x12-\n" +
-	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xb7\a\n" +
+	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xe5\a\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\rR\brevision\x12\x12\n" +
@@ -1082,7 +1155,11 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\vstored_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"storedTime\x12=\n" +
 	"\fcreated_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x12=\n" +
-	"\fdecided_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vdecidedTime\"H\n" +
+	"\fdecided_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vdecidedTime\x12,\n" +
+	"\x05nodes\x18\x17 \x03(\v2\x16.seawall.alert.v1.NodeR\x05nodes\"5\n" +
+	"\x04Node\x12\x19\n" +
+	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"H\n" +
 	"\x06Anchor\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
@@ -1125,7 +1202,7 @@ func file_proto_alert_v1_alert_proto_rawDescGZIP() []byte {
 	return file_proto_alert_v1_alert_proto_rawDescData
 }
 
-var file_proto_alert_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_proto_alert_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_proto_alert_v1_alert_proto_goTypes = []any{
 	(*SubscribeRequest)(nil),      // 0: seawall.alert.v1.SubscribeRequest
 	(*Filter)(nil),                // 1: seawall.alert.v1.Filter
@@ -1137,58 +1214,60 @@ var file_proto_alert_v1_alert_proto_goTypes = []any{
 	(*GetRequest)(nil),            // 7: seawall.alert.v1.GetRequest
 	(*GetResponse)(nil),           // 8: seawall.alert.v1.GetResponse
 	(*Alert)(nil),                 // 9: seawall.alert.v1.Alert
-	(*Anchor)(nil),                // 10: seawall.alert.v1.Anchor
-	(*Asset)(nil),                 // 11: seawall.alert.v1.Asset
-	(*Evidence)(nil),              // 12: seawall.alert.v1.Evidence
-	(v1.Severity)(0),              // 13: seawall.sensor.v1.Severity
-	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 15: google.protobuf.Duration
-	(*v1.Process)(nil),            // 16: seawall.sensor.v1.Process
-	(*v1.Gap)(nil),                // 17: seawall.sensor.v1.Gap
-	(*v1.Container)(nil),          // 18: seawall.sensor.v1.Container
-	(v1.Kind)(0),                  // 19: seawall.sensor.v1.Kind
-	(*v1.File)(nil),               // 20: seawall.sensor.v1.File
-	(*v1.Address)(nil),            // 21: seawall.sensor.v1.Address
+	(*Node)(nil),                  // 10: seawall.alert.v1.Node
+	(*Anchor)(nil),                // 11: seawall.alert.v1.Anchor
+	(*Asset)(nil),                 // 12: seawall.alert.v1.Asset
+	(*Evidence)(nil),              // 13: seawall.alert.v1.Evidence
+	(v1.Severity)(0),              // 14: seawall.sensor.v1.Severity
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
+	(*v1.Process)(nil),            // 17: seawall.sensor.v1.Process
+	(*v1.Gap)(nil),                // 18: seawall.sensor.v1.Gap
+	(*v1.Container)(nil),          // 19: seawall.sensor.v1.Container
+	(v1.Kind)(0),                  // 20: seawall.sensor.v1.Kind
+	(*v1.File)(nil),               // 21: seawall.sensor.v1.File
+	(*v1.Address)(nil),            // 22: seawall.sensor.v1.Address
 }
 var file_proto_alert_v1_alert_proto_depIdxs = []int32{
 	1,  // 0: seawall.alert.v1.SubscribeRequest.filter:type_name -> seawall.alert.v1.Filter
-	13, // 1: seawall.alert.v1.Filter.minimum_severity:type_name -> seawall.sensor.v1.Severity
+	14, // 1: seawall.alert.v1.Filter.minimum_severity:type_name -> seawall.sensor.v1.Severity
 	9,  // 2: seawall.alert.v1.SubscribeResponse.alert:type_name -> seawall.alert.v1.Alert
 	1,  // 3: seawall.alert.v1.ListRequest.filter:type_name -> seawall.alert.v1.Filter
 	9,  // 4: seawall.alert.v1.ListResponse.alerts:type_name -> seawall.alert.v1.Alert
 	9,  // 5: seawall.alert.v1.GetResponse.alert:type_name -> seawall.alert.v1.Alert
-	13, // 6: seawall.alert.v1.Alert.severity:type_name -> seawall.sensor.v1.Severity
-	10, // 7: seawall.alert.v1.Alert.anchor:type_name -> seawall.alert.v1.Anchor
-	11, // 8: seawall.alert.v1.Alert.asset:type_name -> seawall.alert.v1.Asset
-	14, // 9: seawall.alert.v1.Alert.first_time:type_name -> google.protobuf.Timestamp
-	14, // 10: seawall.alert.v1.Alert.last_time:type_name -> google.protobuf.Timestamp
-	15, // 11: seawall.alert.v1.Alert.time_uncertainty:type_name -> google.protobuf.Duration
-	12, // 12: seawall.alert.v1.Alert.evidence:type_name -> seawall.alert.v1.Evidence
-	16, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
-	17, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
-	14, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
-	14, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
-	14, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
-	18, // 18: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
-	14, // 19: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	13, // 20: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
-	19, // 21: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
-	20, // 22: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
-	21, // 23: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
-	21, // 24: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
-	0,  // 25: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
-	3,  // 26: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
-	5,  // 27: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
-	7,  // 28: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
-	2,  // 29: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
-	4,  // 30: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
-	6,  // 31: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
-	8,  // 32: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
-	29, // [29:33] is the sub-list for method output_type
-	25, // [25:29] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	14, // 6: seawall.alert.v1.Alert.severity:type_name -> seawall.sensor.v1.Severity
+	11, // 7: seawall.alert.v1.Alert.anchor:type_name -> seawall.alert.v1.Anchor
+	12, // 8: seawall.alert.v1.Alert.asset:type_name -> seawall.alert.v1.Asset
+	15, // 9: seawall.alert.v1.Alert.first_time:type_name -> google.protobuf.Timestamp
+	15, // 10: seawall.alert.v1.Alert.last_time:type_name -> google.protobuf.Timestamp
+	16, // 11: seawall.alert.v1.Alert.time_uncertainty:type_name -> google.protobuf.Duration
+	13, // 12: seawall.alert.v1.Alert.evidence:type_name -> seawall.alert.v1.Evidence
+	17, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
+	18, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
+	15, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
+	15, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
+	15, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
+	10, // 18: seawall.alert.v1.Alert.nodes:type_name -> seawall.alert.v1.Node
+	19, // 19: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
+	15, // 20: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	14, // 21: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
+	20, // 22: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
+	21, // 23: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
+	22, // 24: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
+	22, // 25: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
+	0,  // 26: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
+	3,  // 27: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
+	5,  // 28: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
+	7,  // 29: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
+	2,  // 30: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
+	4,  // 31: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
+	6,  // 32: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
+	8,  // 33: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
+	30, // [30:34] is the sub-list for method output_type
+	26, // [26:30] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_proto_alert_v1_alert_proto_init() }
@@ -1202,7 +1281,7 @@ func file_proto_alert_v1_alert_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_alert_v1_alert_proto_rawDesc), len(file_proto_alert_v1_alert_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
