@@ -35,7 +35,11 @@ func describe(a *anchor) {
 	default:
 		say(al.Evidence[0].Text + ".")
 		if n := facts(al); n > 1 {
-			say(fmt.Sprintf("Found %d times, counting all replicas of the workload.", n))
+			text := fmt.Sprintf("Found %d times, counting all replicas of the workload", n)
+			if on := len(al.Nodes); on > 1 {
+				text += fmt.Sprintf(", on %d nodes", on)
+			}
+			say(text + ".")
 		}
 	}
 	say(when(al))

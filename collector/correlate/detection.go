@@ -3,6 +3,7 @@ package correlate
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
@@ -75,7 +76,33 @@ func (m *Machine) repeats(f *fact) (*anchor, error) {
 		a.Alert.Title = line(cmp.Or(f.detection.Title, f.detection.Rule))
 	}
 	m.detected(a, f, meaningOf(f.detection).role, f.detection.Severity)
+	if a.spread(f) {
+		m.later(a, spreading)
+	}
 	return a, nil
+}
+
+const (
+	// maxNodes bounds the nodes that repeats are said to be on.
+	maxNodes = 64
+	// spreading collects the nodes that one mistake in a workload shows up on.
+	spreading = time.Minute
+)
+
+// spread notes the node of a repeat, and reports whether it is another one: that is told
+// soon, however many repeats of others were told before. A node that was taken over could
+// else hide a true one behind many of its own.
+func (a *anchor) spread(f *fact) bool {
+	asset, nodes := a.Alert.GetAsset(), a.Alert.Nodes
+	if len(nodes) == 0 && asset.GetAgentId() == f.agentID || len(nodes) >= maxNodes ||
+		slices.ContainsFunc(nodes, func(n *alertv1.Node) bool { return n.AgentId == f.agentID }) {
+		return false
+	}
+	if len(nodes) == 0 {
+		nodes = append(nodes, &alertv1.Node{AgentId: asset.GetAgentId(), Name: asset.GetNode()})
+	}
+	a.Alert.Nodes = append(nodes, &alertv1.Node{AgentId: f.agentID, Name: cutID(f.node)})
+	return true
 }
 
 func hasRole(role string) func(*alertv1.Evidence) bool {

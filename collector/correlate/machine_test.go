@@ -24,9 +24,9 @@ func TestRepeatsAreOneAlert(t *testing.T) {
 		l.send(t, fmt.Sprint("agent", i%10), noon.Add(time.Duration(i)*time.Second), 0, s.other(time.Duration(i)*time.Second, "sensitive-file-read"))
 	}
 	l.tick(t, recount)
-	// One to raise it, then one for each ten minutes.
+	// One to raise it, one for the other nodes, then one for each ten minutes.
 	alerts := latest(play(t, l.messages))
-	if got := brief(alerts); got != "detection medium r3 e1 64+936" {
+	if got := brief(alerts); got != "detection medium r4 e1 64+936" {
 		t.Errorf("got %s", got)
 	}
 	s := &scene{container: "c"}
