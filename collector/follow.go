@@ -137,7 +137,7 @@ func (f *follower) apply(ctx context.Context, queue <-chan correlate.Message, ro
 				more = false
 			}
 		}
-		if err := f.correlator.Apply(context.WithoutCancel(ctx), batch...); err != nil {
+		if err := f.take(context.WithoutCancel(ctx), batch); err != nil {
 			return err
 		}
 		f.reached(batch[len(batch)-1].Position)
@@ -146,4 +146,24 @@ func (f *follower) apply(ctx context.Context, queue <-chan correlate.Message, ro
 		}
 		clear(batch)
 	}
+}
+
+// take has messages taken in. If they are refused, each is tried alone, and the ones that
+// are at fault are passed over: said, counted and booked, but no obstacle for the others.
+func (f *follower) take(ctx context.Context, batch []correlate.Message) error {
+	err := f.correlator.Apply(ctx, batch...)
+	if !errors.Is(err, correlate.ErrRefused) {
+		return err
+	}
+	for _, m := range batch {
+		err := f.correlator.Apply(ctx, m)
+		if errors.Is(err, correlate.ErrRefused) {
+			f.logger.Error("a message of the event log is passed over", zap.Uint64("position", m.Position), zap.Error(err))
+			err = f.correlator.Skip(ctx, m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -30,6 +30,7 @@ func (p *pipeline) Collect(ch chan<- prometheus.Metric) {
 		{"unknown", "Records that nothing could be made of.", stats.Unknown},
 		{"raised", "Alerts that were raised.", stats.Raised},
 		{"revisions", "Revisions of alerts, the first ones included.", stats.Revisions},
+		{"refused", "Messages that could not be taken in and were passed over, booked as gaps: a fault of the collector, tell its makers.", stats.Refused},
 		{"evicted", "Trees and alerts that had to be closed before their time.", stats.Evicted},
 	} {
 		value("correlate_"+c.name+"_total", c.help, prometheus.CounterValue, float64(c.value))

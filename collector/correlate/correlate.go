@@ -64,14 +64,12 @@ func (c *Correlator) Waits() bool { return c.machine != nil && c.machine.nextDue
 
 // Apply takes messages in, in the order of the log, in one transaction. Those that were
 // taken in before are passed over. How many messages share a transaction changes
-// nothing but speed. After an error nothing of them was taken in.
+// nothing but speed. After an error nothing of them was taken in; one that wraps
+// [ErrRefused] would come again.
 func (c *Correlator) Apply(ctx context.Context, messages ...Message) error {
-	if err := c.load(ctx); err != nil {
-		return err
-	}
 	began := c.now()
 	var told []timing
-	err := c.store.Update(ctx, func(tx *store.Tx) error {
+	err := c.change(ctx, func(tx *store.Tx) error {
 		past := func(i alert.Identity) (uint32, error) { return c.book.Episode(ctx, tx, i) }
 		for _, m := range messages {
 			revisions, err := c.machine.Apply(m, past)
@@ -83,14 +81,32 @@ func (c *Correlator) Apply(ctx context.Context, messages ...Message) error {
 			}
 			told = timings(told, revisions)
 		}
-		return save(ctx, tx, c.machine.Changes())
+		return nil
+	})
+	if err == nil {
+		c.observe(told, began, c.now())
+	}
+	return err
+}
+
+// change has do change the machine, and the store in the same transaction: both or neither.
+func (c *Correlator) change(ctx context.Context, do func(*store.Tx) error) error {
+	if err := c.load(ctx); err != nil {
+		return err
+	}
+	err := attempt(func() error {
+		return c.store.Update(ctx, func(tx *store.Tx) error {
+			if err := do(tx); err != nil {
+				return err
+			}
+			return save(ctx, tx, c.machine.Changes())
+		})
 	})
 	if err != nil {
 		c.machine = nil // it is ahead of the rows
 		return err
 	}
 	c.stats = c.machine.stats
-	c.observe(told, began, c.now())
 	return nil
 }
 

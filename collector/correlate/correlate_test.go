@@ -315,3 +315,86 @@ func TestDamagedRowsAreAnError(t *testing.T) {
 		}
 	}
 }
+
+// A message that the store refuses, or that this program breaks on, keeps nobody from what
+// comes behind it, and what it brought is a gap of its agent.
+func TestRefusedMessageIsPassedOver(t *testing.T) {
+	one := &scene{container: "c"}
+	l := newLog()
+	l.send(t, testAgent, noon, 0, one.other(0, "escape-core-pattern"))
+	l.send(t, testAgent, noon, 0, one.other(time.Second, "refused"))
+	l.send(t, testAgent, noon, 0, one.other(2*time.Second, "escape-device-node"))
+	l.tick(t, settle)
+	s, book, c := openStore(t, filepath.Join(t.TempDir(), "store.db"))
+	defer s.Close()
+	err := s.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Exec(t.Context(), `CREATE TRIGGER refuse BEFORE INSERT ON correlate_state WHEN CAST(NEW.body AS TEXT) LIKE '%"Position":2,%'
+			BEGIN SELECT RAISE(ABORT, 'refused for the test'); END`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Apply(t.Context(), l.messages[:2]...); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "refused for the test") {
+		t.Fatal(err)
+	}
+	if err := c.Apply(t.Context(), l.messages[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Apply(t.Context(), l.messages[1]); !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	if got := position(t, c); got != 1 {
+		t.Fatalf("at %d", got)
+	}
+	if err := s.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.Exec(t.Context(), "DROP TRIGGER refuse"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Skip(t.Context(), l.messages[1]); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Apply(t.Context(), l.messages[1:]...); err != nil { // what was passed over stays so
+		t.Fatal(err)
+	}
+	_, alerts, _ := stored(t, s, book)
+	if len(alerts) != 1 || len(alerts[0].Evidence) != 2 {
+		t.Fatalf("got\n%s", brief(alerts))
+	}
+	if gaps := alerts[0].Gaps; len(gaps) != 1 || gaps[0].Reason != "refused" || gaps[0].Count != 1 {
+		t.Errorf("gaps %v", gaps)
+	}
+	if c.Stats().Refused != 1 {
+		t.Errorf("%+v", c.Stats())
+	}
+}
+
+func TestPanicsAreRefusals(t *testing.T) {
+	if err := attempt(func() error { panic("of a test") }); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "of a test") {
+		t.Error(err)
+	}
+	if err := attempt(func() error { return errors.New("disk full") }); errors.Is(err, ErrRefused) {
+		t.Error(err)
+	}
+}
+
+// A second node's repeat is told soon, by its name, however many were told before.
+func TestRepeatsOnOtherNodesAreTold(t *testing.T) {
+	one := &scene{container: "c"}
+	l := newLog()
+	now := noon
+	for range 200 {
+		now = now.Add(time.Second)
+		l.send(t, testAgent, now, 0, one.other(now.Sub(noon), "sensitive-file-read"))
+	}
+	l.tick(t, recount)
+	before := latest(play(t, l.messages))[0]
+	l.send(t, "agent-of-another-node", now.Add(recount), 0, one.other(now.Sub(noon)+recount, "sensitive-file-read"))
+	l.tick(t, spreading)
+	after := latest(play(t, l.messages))[0]
+	if len(before.Nodes) != 0 || len(after.Nodes) != 2 || after.Nodes[1].AgentId != "agent-of-another-node" || after.Revision != before.Revision+1 {
+		t.Errorf("before %v, revision %d; after %v, revision %d", before.Nodes, before.Revision, after.Nodes, after.Revision)
+	}
+	if !strings.Contains(after.Summary, "on 2 nodes") {
+		t.Error(after.Summary)
+	}
+}

@@ -72,6 +72,8 @@ type Stats struct {
 	Unknown    uint64
 	Raised     uint64
 	Revisions  uint64
+	// Refused messages were skipped: a fault of ours.
+	Refused uint64
 	// Evicted anchors had to go although their time was not over.
 	Evicted uint64
 }

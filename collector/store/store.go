@@ -134,6 +134,20 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// IsRefusal reports whether an error is about what was to be written, not about the disk:
+// the same again would fail again.
+func IsRefusal(err error) bool {
+	var code *sqlite.Error
+	if !errors.As(err, &code) {
+		return false
+	}
+	switch code.Code() & 0xff {
+	case sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE:
+		return true
+	}
+	return false
+}
+
 // fail names the file, and what an error code means where somebody can act on it.
 func (s *Store) fail(what string, err error) error {
 	var code *sqlite.Error
