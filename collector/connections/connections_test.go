@@ -217,7 +217,9 @@ func TestStrangersGoAfterTheirTime(t *testing.T) {
 	w := newWorld(t, few, time.Millisecond)
 	_, c := w.in("127.0.0.2")
 	w.wantEnd(c)
-	<-w.ended
+	if err := <-w.ended; err == nil {
+		t.Error("it ended by itself")
+	}
 	w.wantCounts(0, 0, "time=1")
 }
 
