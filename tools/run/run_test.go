@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 func program(name string) string { return filepath.Join(programs, name) }
 
 // waiting bounds what a test waits for.
-const waiting = 2 * time.Minute
+const waiting = time.Minute
 
 // terminal is one make run, and what it prints.
 type terminal struct {
@@ -133,6 +133,16 @@ func (term *terminal) ready() string {
 	}
 	term.until("Alerts as they come")
 	return found[1]
+}
+
+// ended waits until it ends by itself.
+func (term *terminal) ended() {
+	term.Helper()
+	select {
+	case <-term.process.Ended():
+	case <-time.After(waiting):
+		term.Fatalf("it goes on\n%v", term.process.LastLines())
+	}
 }
 
 func (term *terminal) interrupt() {
@@ -226,7 +236,7 @@ func gone(t *testing.T, handle int) {
 			return
 		}
 	}
-	t.Error("a process is left behind")
+	t.Fatal("a process is left behind")
 }
 
 // A part that dies takes the rest with it, and it is said which; so does the death of the
@@ -252,7 +262,10 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer unix.Close(handle)
+			t.Cleanup(func() { // of a test that failed
+				_ = unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0)
+				_ = unix.Close(handle)
+			})
 			handles[name] = handle
 		}
 		for _, name := range []string{"seawall-collector", "seawall-agent", "seawall-run", "seawallctl"} { // run: its root half
@@ -263,7 +276,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		<-term.process.Ended()
+		term.ended()
 		if said := term.process.LastLines(); test.says != "" && (said == nil || !strings.Contains(said.Error(), test.says)) {
 			t.Errorf("%s killed: it says %v", test.victim, said)
 		}
@@ -285,7 +298,7 @@ func TestAddressesInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		term := open(t, p)
-		<-term.process.Ended()
+		term.ended()
 		if said := term.process.LastLines(); said == nil || !strings.Contains(said.Error(), address+" is in use") || !strings.Contains(said.Error(), flag) {
 			t.Errorf("%s is taken: %v", flag, said)
 		}
