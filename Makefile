@@ -108,7 +108,7 @@ test-kernels: setup ## the agent and the sensor's tests in VMs, for each kernel 
 gate-kernels: KERNELS := $(GATE_KERNELS)
 gate-kernels: test-kernels
 
-# Half a minute for each round in software emulation, so not in the gate.
+# Half a minute to two for each round in software emulation, so not in the gate.
 .PHONY: power-cut
 power-cut: setup ## collector and agent lose their power under load, ROUNDS times (SEED, KERNEL), in a VM
 	SEAWALL_POWER_ROUNDS='$(ROUNDS)' SEAWALL_POWER_SEED='$(SEED)' SEAWALL_POWER_KERNEL='$(KERNEL)' CI=true \

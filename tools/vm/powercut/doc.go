@@ -19,4 +19,7 @@
 // cuts come while the machine starts, the first start included, and some when the
 // collector has been stopped, so that only the spool knows. Everything random comes from
 // one seed; the guest's timing does not.
+//
+// The load makes first revisions only: what a repeated mark adds to its alert is counted,
+// and counts are told after minutes, which no boot lasts.
 package powercut
