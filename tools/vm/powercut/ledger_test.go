@@ -39,19 +39,17 @@ const (
 
 // boot is what happened since the machine was started.
 type boot struct {
-	name    string
-	stages  []stage
-	found   string // by the probe
-	ran     []execution
-	since   int     // index of the first of those that promises count
-	spool   promise // the latest
-	seen    map[string]bool
-	warm    *told               // first revision with the second mark
-	told    map[reader][]uint64 // positions
-	began   uint64              // what was committed then
-	known   []uint64            // positions that were told before, sorted
-	lost    int                 // promised and not there
-	missing int                 // executed in earlier boots, promised by nobody, not there
+	name   string
+	stages []stage
+	found  string // by the probe
+	ran    []execution
+	since  int     // index of the first of those that promises count
+	spool  promise // the latest
+	seen   map[string]bool
+	warm   *told               // first revision with the second mark
+	told   map[reader][]uint64 // positions
+	began  uint64              // what was committed then
+	known  []uint64            // positions that were told before, sorted
 }
 
 func newLedger() *ledger {
