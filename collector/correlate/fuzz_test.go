@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -49,5 +50,38 @@ func FuzzMessage(f *testing.F) {
 		if again.bytes != m.bytes || again.raised.len() != m.raised.len() || again.waiting.len() != m.waiting.len() {
 			t.Errorf("%d bytes before, %d after", m.bytes, again.bytes)
 		}
+	})
+}
+
+// FuzzRow: a row that something else wrote, or that was damaged, is an error that names it
+// and never a panic; what is taken can be used, and is written again.
+func FuzzRow(f *testing.F) {
+	m := NewMachine(Limits{})
+	none := func(alert.Identity) (uint32, error) { return 0, nil }
+	for _, message := range logOf(f, records(f, "web-server-spawned-shell-positive-php")) {
+		if _, err := m.Apply(message, none); err != nil {
+			f.Fatal(err)
+		}
+		for _, row := range m.Changes() {
+			f.Add(row.Kind, row.Key, row.Body)
+		}
+	}
+	f.Add("other", "", []byte("{}"))
+	messages := logOf(f, records(f, "escape-core-pattern-positive-opened"))
+	f.Fuzz(func(t *testing.T, kind, key string, body []byte) {
+		m := NewMachine(Limits{})
+		if err := m.restore(Row{Kind: kind, Key: key, Body: body}); err != nil {
+			if !strings.Contains(err.Error(), kind) {
+				t.Errorf("%v does not say %q", err, kind)
+			}
+			return
+		}
+		m.restored()
+		for _, message := range messages {
+			if _, err := m.Apply(message, none); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.Changes()
 	})
 }

@@ -326,3 +326,19 @@ func (m *memory) waitSaved(ctx context.Context, name string, position uint64) er
 		}
 	}
 }
+
+// FuzzRetryAfter: whatever a receiver says, a pause is neither negative nor longer than is
+// believed.
+func FuzzRetryAfter(f *testing.F) {
+	for _, text := range []string{"", "0", "30", "4294967295", "-1", "1e9", "Fri, 20 Nov 2026 12:00:30 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"} {
+		f.Add(text)
+	}
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, text string) {
+		after := retryAfter(text, now)
+		b := backoff{min: time.Second, max: time.Minute}
+		if pause := b.after(&LaterError{After: after, Err: errDown}); pause <= 0 || pause > max(maxRetryAfter, time.Minute) {
+			t.Errorf("%q: %v, and a pause of %v", text, after, pause)
+		}
+	})
+}

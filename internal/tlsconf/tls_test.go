@@ -25,7 +25,7 @@ type authority struct {
 	key         crypto.Signer
 }
 
-func newAuthority(t *testing.T, name string) authority {
+func newAuthority(t testing.TB, name string) authority {
 	t.Helper()
 	return authority{}.make(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, NotBefore: today.AddDate(-1, 0, 0), NotAfter: today.AddDate(1, 0, 0),
@@ -34,7 +34,7 @@ func newAuthority(t *testing.T, name string) authority {
 }
 
 // make signs a template with a new key; the zero authority lets it sign itself.
-func (a authority) make(t *testing.T, template *x509.Certificate) authority {
+func (a authority) make(t testing.TB, template *x509.Certificate) authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
