@@ -40,6 +40,14 @@ func TestRevisionsSayWhatDecidedThem(t *testing.T) {
 	if got := strings.Join(got, " "); got != "1s grew 9s" {
 		t.Errorf("revisions: %s", got)
 	}
+
+	// Of two in one batch the first: the reader has waited for that one longest.
+	s, l = &scene{container: "d"}, newLog()
+	l.send(t, testAgent, noon.Add(3*time.Second), 0, s.script(0), s.shell(time.Second))
+	all := play(t, l.messages)
+	if len(all) != 1 || !all[0].DecidedTime.AsTime().Equal(noon) {
+		t.Errorf("of two at once: %v", all)
+	}
 }
 
 // TestLatencyIsObservedOnce: each stage of each revision that was decided, and not again
