@@ -8,7 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -91,7 +91,7 @@ func TestReconnectsCostNothing(t *testing.T) {
 			}
 			defer conn.Close()
 			if _, err := conn.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "remote error: tls") {
-				return fmt.Errorf("let in: %v", err)
+				return errors.Join(errors.New("let in"), err)
 			}
 			return nil
 		},
