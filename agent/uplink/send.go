@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/seawall-security/seawall/internal/obs"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
@@ -28,6 +29,9 @@ const (
 	// deadPeer is how long a collector's host may leave bytes unanswered. A status every
 	// ten seconds sees to it that there are some; where the collector takes none, TCP asks.
 	deadPeer = time.Minute
+	// A load balancer on the way may confirm bytes that nobody will get any more: it takes
+	// the collector itself to answer. The two together are deadPeer.
+	pingAfter, pingTimeout = 40 * time.Second, 20 * time.Second
 	// maxMessage bounds what comes down: a bundle has at most 2 MiB.
 	maxMessage = 4 << 20
 )
@@ -106,6 +110,7 @@ func (u *Uplink) dial(config *tls.Config) (sensorv1.SensorClient, io.Closer, err
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithDisableServiceConfig()) // the name service has no say
 	if err != nil {
