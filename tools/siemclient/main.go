@@ -16,10 +16,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -47,7 +49,8 @@ func main() {
 
 // follow prints revisions until ctx ends or the stream does.
 func follow(ctx context.Context, address string, config *tls.Config, name string, out io.Writer) error {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 40 * time.Second})) // else a lost connection looks like silence
 	if err != nil {
 		return err
 	}
