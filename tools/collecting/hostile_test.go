@@ -240,7 +240,7 @@ func TestTokenIsReplayed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for proof, says := range map[string]string{token.Proof(): "used up", strings.Repeat("x", 64<<10): "the join token is unknown"} {
+	for proof, says := range map[string]string{token.Proof(): "used up", strings.Repeat("x", 16<<10): "the join token is unknown"} {
 		_, err = sensorv1.NewEnrolmentClient(conn).Enrol(t.Context(), &sensorv1.EnrolRequest{
 			Proof: &sensorv1.EnrolRequest_JoinToken{JoinToken: proof}, CertificateRequestDer: request})
 		refused(t, err, codes.PermissionDenied, says)
@@ -263,7 +263,7 @@ func TestBatchesThatAreTooLarge(t *testing.T) {
 		says  string
 	}{
 		{512<<10 + 1, codes.InvalidArgument, "more than 524288"},
-		{1 << 20, codes.ResourceExhausted, "larger than max"},
+		{1 << 20, codes.ResourceExhausted, "more than 589824"},
 	} {
 		s := n.stream(a)
 		n.send(s, &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Batch{Batch: &sensorv1.Batch{Lane: sensorv1.Lane_LANE_TELEMETRY,

@@ -130,7 +130,7 @@ func TestOperatingAgents(t *testing.T) {
 	n.refuses(viewer, "bundle push", "vera is a viewer: only an operator may do this", path)
 	bad, _ := n.bundle(8, strings.Replace(rules, "process.name", "process.nam", 1))
 	n.refuses(operator, "bundle push", "ours/netcat.yaml:8:", bad)
-	n.refuses(operator, "bundle push", "is no signed bundle", filepath.Join(n.folder, "collector.yaml"))
+	n.refuses(operator, "bundle push", "read signed bundle", filepath.Join(n.folder, "collector.yaml"))
 	if out, err := n.tells(operator, "bundle push", path); err != nil || !strings.Contains(out, "bundle 7 (v7) is kept and sent to 1 connected agents") {
 		t.Errorf("%s, %v", out, err)
 	}
@@ -145,7 +145,7 @@ func TestOperatingAgents(t *testing.T) {
 	// It was kept before it was answered for; who comes later has it, too.
 	n.kill()
 	n.start()
-	n.says(viewer, "bundle show", "serial    7", "by olga", "ours/netcat.yaml")
+	n.says(viewer, "bundle show", "serial 7", "by olga", "ours/netcat.yaml")
 	s = n.stream(a)
 	if got := n.receive(s).GetSettings(); !proto.Equal(got, settings) {
 		t.Errorf("after a restart: %v, was %v", got, settings)
