@@ -204,6 +204,11 @@ func ocsfResourcesOf(a *alertv1.Alert) []ocsfResource {
 	add(ocsfResource{UID: c.GetId(), Name: c.GetName(), Type: "container", Namespace: c.GetPod().GetNamespace(), RoleID: ocsfRoleAffected, Role: "Affected"})
 	add(ocsfResource{UID: c.GetPod().GetUid(), Name: c.GetPod().GetName(), Type: "pod", Namespace: c.GetPod().GetNamespace(), RoleID: ocsfRoleAffected, Role: "Affected"})
 	add(ocsfResource{UID: a.GetAsset().GetAgentId(), Name: a.GetAsset().GetNode(), Type: "node", Hostname: a.GetAsset().GetNode(), RoleID: ocsfRoleRelated, Role: "Related"})
+	for _, n := range a.GetNodes() {
+		if n.GetAgentId() != a.GetAsset().GetAgentId() {
+			add(ocsfResource{UID: n.GetAgentId(), Name: n.GetName(), Type: "node", Hostname: n.GetName(), RoleID: ocsfRoleRelated, Role: "Related"})
+		}
+	}
 	add(ocsfResource{Name: a.GetCluster(), Type: "cluster", RoleID: ocsfRoleRelated, Role: "Related"})
 	return resources
 }

@@ -63,6 +63,7 @@ func webShell() Revision {
 			{EventId: "agent:boot:17", Time: at(5), Role: "other", Text: "of a process that is not told", ProcessId: strings.Repeat("9", 32), Revision: 2},
 		},
 		EvidenceOmitted: 3,
+		Nodes:           []*alertv1.Node{{AgentId: "6ba7b810-9dad-41d1-80b4-00c04fd430c8", Name: "node-1"}, {AgentId: "6ba7b810-9dad-41d1-80b4-00c04fd430c9", Name: "node-2"}},
 		Processes: []*sensorv1.Process{
 			process("a", "", "lighttpd", 1010, "lighttpd", "-D", "-f", "/etc/lighttpd/lighttpd.conf"),
 			process("b", "a", "dash", 1044, "sh", "-c", "id; echo 'it<s'"),

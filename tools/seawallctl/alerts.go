@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -148,6 +149,9 @@ func watchAlerts(ctx context.Context, args []string, out io.Writer) error {
 			return nil
 		case err != nil:
 			return explain(err)
+		case m.GetMissed() > 0:
+			fmt.Fprintf(os.Stderr, "seawallctl: %d revisions were forgotten before they were read\n", m.GetMissed())
+			continue
 		case m.GetAlert() == nil:
 			continue
 		case f.format == "json":

@@ -65,6 +65,9 @@ func follow(ctx context.Context, address string, config *tls.Config, name string
 		if err != nil {
 			return err
 		}
+		if n := message.GetMissed(); n > 0 {
+			fmt.Fprintf(os.Stderr, "siemclient: %d revisions were forgotten before they were read\n", n)
+		}
 		if alert := message.GetAlert(); alert != nil { // else an idle message: only the position
 			line, err := protojson.Marshal(alert)
 			if err != nil {
