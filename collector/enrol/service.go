@@ -1,6 +1,7 @@
 package enrol
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/sha256"
@@ -116,6 +117,7 @@ func (s *Service) prove(ctx context.Context, log *zap.Logger, r *sensorv1.EnrolR
 			log = log.With(zap.Stringer("service_account", account), zap.String("pod", account.Pod), zap.String("bound_node", account.Node))
 		}
 		e.ServiceAccount = account.String()
+		e.Node = cmp.Or(account.Node, e.Node) // the cluster vouches for the one, the agent only says the other
 		return log, err
 	}
 	return log, &refusal{reason: refusedProof, text: "there is no proof: neither a join token nor a service account token"}

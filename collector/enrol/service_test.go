@@ -316,6 +316,7 @@ func TestServiceAccounts(t *testing.T) {
 	enrol := func(token string, key crypto.Signer) (*sensorv1.EnrolResponse, error) {
 		return w.stranger().Enrol(t.Context(), &sensorv1.EnrolRequest{
 			Proof: &sensorv1.EnrolRequest_ServiceAccountToken{ServiceAccountToken: token}, CertificateRequestDer: request(t, key),
+			Node: "the-agent's-word",
 		})
 	}
 	token, key := issueToken(t, signer, jose.ES256, "ec", podClaims()), p256(t)
@@ -329,7 +330,7 @@ func TestServiceAccounts(t *testing.T) {
 	if other, err := enrol(token, p256(t)); err != nil || other.GetAgentId() == first.GetAgentId() {
 		t.Errorf("another key: %v, the same agent", err)
 	}
-	if w.store.enrolments[0].ServiceAccount != "seawall/agent" || w.store.enrolments[0].TokenID != "" {
+	if w.store.enrolments[0].ServiceAccount != "seawall/agent" || w.store.enrolments[0].TokenID != "" || w.store.enrolments[0].Node != "node-1" {
 		t.Errorf("booked %+v", w.store.enrolments[0])
 	}
 	foreign := podClaims()
