@@ -249,6 +249,16 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite ends what is sent, so that a peer that was refused can read why before the
+// connection goes; see package tlsconf.
+func (c *conn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return half.CloseWrite()
+}
+
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.gate.mu.Lock()

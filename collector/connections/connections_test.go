@@ -14,6 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
+// Who ends a refused connection half-closes it first, so that the peer reads why.
+var _ interface{ CloseWrite() error } = (*conn)(nil)
+
 // world is a gate on loopback. What is accepted is read until it ends.
 type world struct {
 	*testing.T
