@@ -38,6 +38,13 @@ func (r *Redactor) Text(s string) string {
 	return w.text(s, inText)
 }
 
+// Named masks the value of something that has a name: a label, a variable of an
+// environment, a parameter. The name can say that the whole value is a secret.
+func (r *Redactor) Named(name, value string) string {
+	w := walk{redactor: r}
+	return w.label(name, value)
+}
+
 // Args masks the secrets of a program's arguments in place, the program first, and
 // returns how many there were.
 func (r *Redactor) Args(args []string) int {
