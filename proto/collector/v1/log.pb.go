@@ -9,7 +9,8 @@
 package collectorv1
 
 import (
-	v1 "github.com/seawall-security/seawall/proto/sensor/v1"
+	v1 "github.com/seawall-security/seawall/proto/audit/v1"
+	v11 "github.com/seawall-security/seawall/proto/sensor/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
@@ -33,6 +34,7 @@ type LogMessage struct {
 	//
 	//	*LogMessage_Envelope
 	//	*LogMessage_Tick
+	//	*LogMessage_Audit
 	Body          isLogMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -93,6 +95,15 @@ func (x *LogMessage) GetTick() *Tick {
 	return nil
 }
 
+func (x *LogMessage) GetAudit() *AuditBatch {
+	if x != nil {
+		if x, ok := x.Body.(*LogMessage_Audit); ok {
+			return x.Audit
+		}
+	}
+	return nil
+}
+
 type isLogMessage_Body interface {
 	isLogMessage_Body()
 }
@@ -105,9 +116,86 @@ type LogMessage_Tick struct {
 	Tick *Tick `protobuf:"bytes,2,opt,name=tick,proto3,oneof"`
 }
 
+type LogMessage_Audit struct {
+	Audit *AuditBatch `protobuf:"bytes,3,opt,name=audit,proto3,oneof"`
+}
+
 func (*LogMessage_Envelope) isLogMessage_Body() {}
 
 func (*LogMessage_Tick) isLogMessage_Body() {}
+
+func (*LogMessage_Audit) isLogMessage_Body() {}
+
+// AuditBatch is what one of the collector's audit sources brought, in the order it came
+// in, which need not be that of the requests. Doubles are rare, not impossible.
+type AuditBatch struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// The source by its name in the settings.
+	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Received      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received,proto3" json:"received,omitempty"`
+	Events        []*v1.Event            `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditBatch) Reset() {
+	*x = AuditBatch{}
+	mi := &file_proto_collector_v1_log_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditBatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditBatch) ProtoMessage() {}
+
+func (x *AuditBatch) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_log_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditBatch.ProtoReflect.Descriptor instead.
+func (*AuditBatch) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AuditBatch) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *AuditBatch) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *AuditBatch) GetReceived() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *AuditBatch) GetEvents() []*v1.Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
 
 // Envelope is what one batch of an agent brought for one shard.
 type Envelope struct {
@@ -116,10 +204,10 @@ type Envelope struct {
 	Cluster string `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	AgentId string `protobuf:"bytes,2,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
 	// By the agent's own word, for people.
-	Node string  `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	Lane v1.Lane `protobuf:"varint,4,opt,name=lane,proto3,enum=seawall.sensor.v1.Lane" json:"lane,omitempty"`
+	Node string   `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Lane v11.Lane `protobuf:"varint,4,opt,name=lane,proto3,enum=seawall.sensor.v1.Lane" json:"lane,omitempty"`
 	// Sequences rise; what a resend repeats is told by the reader's high-water marks.
-	Items    []*v1.Item             `protobuf:"bytes,5,rep,name=items,proto3" json:"items,omitempty"`
+	Items    []*v11.Item            `protobuf:"bytes,5,rep,name=items,proto3" json:"items,omitempty"`
 	Received *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=received,proto3" json:"received,omitempty"`
 	// The collector's clock minus the agent's as the batch came: transport time included.
 	Skew          *durationpb.Duration `protobuf:"bytes,7,opt,name=skew,proto3" json:"skew,omitempty"`
@@ -129,7 +217,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_proto_collector_v1_log_proto_msgTypes[1]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -141,7 +229,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_log_proto_msgTypes[1]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -154,7 +242,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{1}
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Envelope) GetCluster() string {
@@ -178,14 +266,14 @@ func (x *Envelope) GetNode() string {
 	return ""
 }
 
-func (x *Envelope) GetLane() v1.Lane {
+func (x *Envelope) GetLane() v11.Lane {
 	if x != nil {
 		return x.Lane
 	}
-	return v1.Lane(0)
+	return v11.Lane(0)
 }
 
-func (x *Envelope) GetItems() []*v1.Item {
+func (x *Envelope) GetItems() []*v11.Item {
 	if x != nil {
 		return x.Items
 	}
@@ -217,7 +305,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -229,7 +317,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -242,7 +330,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{2}
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Tick) GetTime() *timestamppb.Timestamp {
@@ -256,12 +344,19 @@ var File_proto_collector_v1_log_proto protoreflect.FileDescriptor
 
 const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x1cproto/collector/v1/log.proto\x12\x14seawall.collector.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cproto/sensor/v1/stream.proto\"\x84\x01\n" +
+	"\x1cproto/collector/v1/log.proto\x12\x14seawall.collector.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aproto/audit/v1/event.proto\x1a\x1cproto/sensor/v1/stream.proto\"\xbe\x01\n" +
 	"\n" +
 	"LogMessage\x12<\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1e.seawall.collector.v1.EnvelopeH\x00R\benvelope\x120\n" +
-	"\x04tick\x18\x02 \x01(\v2\x1a.seawall.collector.v1.TickH\x00R\x04tickB\x06\n" +
-	"\x04body\"\x96\x02\n" +
+	"\x04tick\x18\x02 \x01(\v2\x1a.seawall.collector.v1.TickH\x00R\x04tick\x128\n" +
+	"\x05audit\x18\x03 \x01(\v2 .seawall.collector.v1.AuditBatchH\x00R\x05auditB\x06\n" +
+	"\x04body\"\xa7\x01\n" +
+	"\n" +
+	"AuditBatch\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x126\n" +
+	"\breceived\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12/\n" +
+	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\"\x96\x02\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x12\n" +
@@ -285,29 +380,34 @@ func file_proto_collector_v1_log_proto_rawDescGZIP() []byte {
 	return file_proto_collector_v1_log_proto_rawDescData
 }
 
-var file_proto_collector_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_proto_collector_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_proto_collector_v1_log_proto_goTypes = []any{
 	(*LogMessage)(nil),            // 0: seawall.collector.v1.LogMessage
-	(*Envelope)(nil),              // 1: seawall.collector.v1.Envelope
-	(*Tick)(nil),                  // 2: seawall.collector.v1.Tick
-	(v1.Lane)(0),                  // 3: seawall.sensor.v1.Lane
-	(*v1.Item)(nil),               // 4: seawall.sensor.v1.Item
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
+	(*AuditBatch)(nil),            // 1: seawall.collector.v1.AuditBatch
+	(*Envelope)(nil),              // 2: seawall.collector.v1.Envelope
+	(*Tick)(nil),                  // 3: seawall.collector.v1.Tick
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*v1.Event)(nil),              // 5: seawall.audit.v1.Event
+	(v11.Lane)(0),                 // 6: seawall.sensor.v1.Lane
+	(*v11.Item)(nil),              // 7: seawall.sensor.v1.Item
+	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
 }
 var file_proto_collector_v1_log_proto_depIdxs = []int32{
-	1, // 0: seawall.collector.v1.LogMessage.envelope:type_name -> seawall.collector.v1.Envelope
-	2, // 1: seawall.collector.v1.LogMessage.tick:type_name -> seawall.collector.v1.Tick
-	3, // 2: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
-	4, // 3: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
-	5, // 4: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
-	6, // 5: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
-	5, // 6: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	2,  // 0: seawall.collector.v1.LogMessage.envelope:type_name -> seawall.collector.v1.Envelope
+	3,  // 1: seawall.collector.v1.LogMessage.tick:type_name -> seawall.collector.v1.Tick
+	1,  // 2: seawall.collector.v1.LogMessage.audit:type_name -> seawall.collector.v1.AuditBatch
+	4,  // 3: seawall.collector.v1.AuditBatch.received:type_name -> google.protobuf.Timestamp
+	5,  // 4: seawall.collector.v1.AuditBatch.events:type_name -> seawall.audit.v1.Event
+	6,  // 5: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
+	7,  // 6: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
+	4,  // 7: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
+	8,  // 8: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
+	4,  // 9: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_proto_collector_v1_log_proto_init() }
@@ -318,6 +418,7 @@ func file_proto_collector_v1_log_proto_init() {
 	file_proto_collector_v1_log_proto_msgTypes[0].OneofWrappers = []any{
 		(*LogMessage_Envelope)(nil),
 		(*LogMessage_Tick)(nil),
+		(*LogMessage_Audit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -325,7 +426,7 @@ func file_proto_collector_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_collector_v1_log_proto_rawDesc), len(file_proto_collector_v1_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,10 @@
+// Package audit takes Kubernetes audit events in, by two doors: the API server's webhook
+// ([Webhook]) and its log files ([Tail]). Both read with internal/audit and hand what they
+// read to an [Intake], which takes the secrets out and puts it into the event log. Only then
+// is a webhook answered and a file's position kept: a collector that is killed is brought
+// again what it had not on disk.
+//
+// The doors may bring the same events, in any order and more than once; (audit id, stage)
+// tells them. The intake knows the last [Remembered] of them again, which spares the log
+// most doubles; who reads the log must bear the others.
+package audit

@@ -1,0 +1,123 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/seawall-security/seawall/internal/audit"
+	"github.com/seawall-security/seawall/internal/redact"
+	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
+)
+
+// world is what an intake stands between.
+type world struct {
+	t        testing.TB
+	intake   *Intake
+	counts   *Counts
+	registry *prometheus.Registry
+
+	mu        sync.Mutex
+	fail      error // of Append
+	ids       []string
+	largest   int
+	positions map[string]Position
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, registry: prometheus.NewRegistry(), positions: map[string]Position{}}
+	w.counts = NewCounts(w.registry)
+	w.restart()
+	return w
+}
+
+// restart forgets what an intake remembers.
+func (w *world) restart() {
+	masks, err := redact.New(bytes.Repeat([]byte{7}, redact.KeyBytes))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.intake = NewIntake("harbour", w, audit.NewRedactor(masks), func() time.Time { return time.Unix(1_795_000_000, 0) })
+}
+
+// Append implements Log.
+func (w *world) Append(_ context.Context, message []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fail != nil {
+		return w.fail
+	}
+	w.largest = max(w.largest, len(message))
+	m := &collectorv1.LogMessage{}
+	if err := proto.Unmarshal(message, m); err != nil {
+		w.t.Error(err)
+	}
+	for _, e := range m.GetAudit().GetEvents() {
+		w.ids = append(w.ids, e.AuditId)
+	}
+	return nil
+}
+
+func (w *world) Load(_ context.Context, source string) (Position, error) {
+	return w.positions[source], nil
+}
+
+func (w *world) Save(_ context.Context, source string, p Position) error {
+	w.positions[source] = p
+	return nil
+}
+
+// failing has the log refuse what comes.
+func (w *world) failing(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail = err
+}
+
+var errFull = errors.New("event log is full")
+
+func (w *world) tail(path string) *Tail {
+	stop := func(context.Context, time.Duration) error { return context.Canceled }
+	tail := NewTail("file", path, w.intake, w, stop, w.counts, zap.NewNop())
+	tail.at = w.positions["file"]
+	return tail
+}
+
+// count is a metric's value.
+func (w *world) count(name string, labels map[string]string) float64 {
+	w.t.Helper()
+	families, err := w.registry.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			matches := f.GetName() == name
+			for _, l := range m.Label {
+				if want, asked := labels[l.GetName()]; asked && want != l.GetValue() {
+					matches = false
+				}
+			}
+			if matches {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return 0
+}
+
+// line is an event of the log; its id is within the fingerprint.
+func line(id string) string {
+	return fmt.Sprintf(`{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"%s","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/shop/pods",`+
+		`"verb":"list","user":{"username":"alice@example.test"},"sourceIPs":["10.77.0.11"],"objectRef":{"resource":"pods","namespace":"shop"},"responseStatus":{"code":200},`+
+		`"requestReceivedTimestamp":"2026-11-21T18:22:29.631271Z","stageTimestamp":"2026-11-21T18:22:29.643179Z"}`, id)
+}
