@@ -8,8 +8,13 @@ import (
 	"sync"
 )
 
-// SectorBytes is what a cut never tears.
-const SectorBytes = 512
+const (
+	// SectorBytes is the unit that the disk is addressed in.
+	SectorBytes = 512
+	// WholeBytes, aligned, is what a cut never tears: disks of today have physical sectors
+	// of that size, whatever they are addressed in, and file systems count on it.
+	WholeBytes = 4096
+)
 
 // errOff says that nothing is answered any more.
 var errOff = errors.New("the power is off")
@@ -27,7 +32,7 @@ type Loss int
 const (
 	LoseAll     Loss = iota // nothing had been written back
 	LoseWrites              // each write by the toss of a coin
-	LoseSectors             // each sector of each write by the toss of a coin
+	LoseSectors             // each physical sector of each write by the toss of a coin
 	LoseNothing             // everything had been written back
 )
 
@@ -132,11 +137,11 @@ func (d *Disk) PowerOn(loss Loss, random *rand.Rand) (Outcome, error) {
 
 // settle puts on the medium what a cut left of a write.
 func (w *write) settle(medium Medium, loss Loss, random *rand.Rand) (kept int64, err error) {
-	step := len(w.data)
-	if loss == LoseSectors {
-		step = SectorBytes
-	}
-	for at := 0; at < len(w.data); at += step {
+	for at, step := 0, 0; at < len(w.data); at += step {
+		step = len(w.data) - at
+		if loss == LoseSectors {
+			step = min(step, WholeBytes-int((w.offset+int64(at))%WholeBytes))
+		}
 		if loss == LoseAll || loss != LoseNothing && random.IntN(2) == 0 {
 			continue
 		}

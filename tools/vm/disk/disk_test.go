@@ -174,12 +174,13 @@ func TestCutTakesWhatWasNotFlushed(t *testing.T) {
 
 // Of writes to one place any may be the last that got there, but none of before a flush.
 func TestCutReorders(t *testing.T) {
+	const physical = WholeBytes / SectorBytes
 	random := rand.New(rand.NewPCG(1, 1))
 	seen := map[string]bool{}
 	for range 200 {
 		d, _ := newDisk(t)
 		for _, text := range []byte{'a', 'b', 'c'} {
-			if err := d.write(d.Off(), sectors(text, 2), 0); err != nil {
+			if err := d.write(d.Off(), sectors(text, 2*physical), 0); err != nil {
 				t.Fatal(err)
 			}
 			if text == 'a' {
@@ -189,17 +190,17 @@ func TestCutReorders(t *testing.T) {
 			}
 		}
 		restart(t, d, []Loss{LoseWrites, LoseSectors}[random.IntN(2)], random)
-		got := make([]byte, 2*SectorBytes)
+		got := make([]byte, 2*WholeBytes)
 		if err := d.read(d.Off(), got, 0); err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(got, slices.Concat(bytes.Repeat(got[:1], SectorBytes), bytes.Repeat(got[SectorBytes:][:1], SectorBytes))) {
+		if !bytes.Equal(got, slices.Concat(bytes.Repeat(got[:1], WholeBytes), bytes.Repeat(got[WholeBytes:][:1], WholeBytes))) {
 			t.Fatal("a sector is torn")
 		}
-		seen[fmt.Sprintf("%c%c", got[0], got[SectorBytes])] = true
+		seen[fmt.Sprintf("%c%c", got[0], got[WholeBytes])] = true
 	}
 	if len(seen) != 9 {
-		t.Errorf("seen %v, want all of a, b and c in both sectors", seen)
+		t.Errorf("seen %v, want all of a, b and c in both physical sectors", seen)
 	}
 }
 
