@@ -143,6 +143,13 @@ type scripted struct {
 	closed       bool
 }
 
+// tried is how often it was asked, while it may be asked again.
+func (s *scripted) tried() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.attempts)
+}
+
 func (s *scripted) Deliver(ctx context.Context, batch []Revision) error {
 	s.mu.Lock()
 	s.attempts = append(s.attempts, time.Now())

@@ -223,7 +223,7 @@ func TestWebhookReceiverMisbehaves(t *testing.T) {
 				}
 			})
 			t.Cleanup(func() { close(hold) }) // before the server waits for its handlers
-			w := newWebhook(t, WebhookOptions{URL: url, TLS: roots, Timeout: 200 * time.Millisecond})
+			w := newWebhook(t, WebhookOptions{URL: url, TLS: roots, Timeout: time.Second})
 			source := newMemory(20)
 			_, stop := start(t, Options{Source: source, Sink: w, BatchRevisions: 7, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond})
 			for n := range 20 {
