@@ -115,9 +115,9 @@ func location(al *alertv1.Alert) string {
 	switch {
 	case c == nil:
 		return "on node " + al.GetAsset().GetNode()
-	case c.Pod != nil:
+	case c.GetPod().GetName() != "":
 		return fmt.Sprintf("in container %s of pod %s/%s", c.Name, c.Pod.Namespace, c.Pod.Name)
-	case c.Name != "":
+	case c.GetName() != "":
 		return "in container " + c.Name
 	}
 	return "in container " + alert.Cut(c.Id, 16)
