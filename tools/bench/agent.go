@@ -11,8 +11,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/seawall-security/seawall/tools/local"
 )
 
 // adminAddress is not the agent's default, so that one may run beside the measured one.
@@ -23,8 +24,8 @@ const readyWait = 2 * time.Minute
 
 // agent is a running seawall-agent.
 type agent struct {
-	cmd   *exec.Cmd
-	state string
+	process *local.Process
+	state   string
 }
 
 // startAgent returns once the agent has proven its hooks. The flags say what it does with
@@ -38,53 +39,15 @@ func startAgent(ctx context.Context, o options, flags ...string) (*agent, error)
 	if o.noFilter {
 		args = append(args, "--no-filter")
 	}
-	cmd := exec.CommandContext(ctx, o.agent, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	if _, err := start(cmd); err != nil {
-		return nil, errors.Join(fmt.Errorf("agent: %w", err), os.RemoveAll(state))
-	}
-	return &agent{cmd: cmd, state: state}, nil
-}
-
-// start runs a program up to its line that begins with "ready", and returns it.
-func start(cmd *exec.Cmd) (line string, err error) {
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	stderr, err := cmd.StderrPipe()
+	process, err := local.Start(ctx, local.Program{Name: "agent", Command: exec.Command(o.agent, args...), Ready: "ready", Within: readyWait})
 	if err != nil {
-		return "", err
+		return nil, errors.Join(err, os.RemoveAll(state))
 	}
-	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("start: %w", err)
-	}
-	ready := make(chan string, 1)
-	go func() { // ends with the program's stderr
-		last, told := "", false
-		for s := bufio.NewScanner(stderr); s.Scan(); last = s.Text() {
-			if strings.HasPrefix(s.Text(), "ready") && !told {
-				told = true
-				ready <- s.Text()
-			}
-		}
-		if !told {
-			ready <- last
-		}
-	}()
-	select {
-	case line = <-ready:
-		if strings.HasPrefix(line, "ready") {
-			return line, nil
-		}
-		err = fmt.Errorf("it ended before it was ready: %s", line)
-	case <-time.After(readyWait):
-		err = errors.New("it was not ready in time")
-	}
-	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	return "", errors.Join(err, cmd.Wait())
+	return &agent{process: process, state: state}, nil
 }
 
 func (a *agent) stop() error {
-	_ = a.cmd.Process.Signal(syscall.SIGTERM)
-	return errors.Join(a.cmd.Wait(), os.RemoveAll(a.state))
+	return errors.Join(a.process.Stop(), os.RemoveAll(a.state))
 }
 
 // usage is what the agent has used so far.
@@ -94,7 +57,7 @@ type usage struct {
 	maps     int64 // bytes the kernel accounts to the agent's BPF maps
 }
 
-func (a *agent) usage() (usage, error) { return usageOf(a.cmd.Process.Pid) }
+func (a *agent) usage() (usage, error) { return usageOf(a.process.PID()) }
 
 func usageOf(pid int) (usage, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))

@@ -5,18 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 
-	"github.com/seawall-security/seawall/internal/tlsconf"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	"github.com/seawall-security/seawall/tools/local"
 )
 
 // collectorAdminAddress is not the default either.
@@ -24,45 +21,24 @@ const collectorAdminAddress = "127.0.0.1:19465"
 
 // collector is a running seawall-collector with all it has in one folder.
 type collector struct {
-	path, dir, address string
-	cmd                *exec.Cmd
+	local.Collector
+	process      *local.Process
+	dir, address string
 }
 
 // startCollector returns once the collector listens.
 func startCollector(ctx context.Context, path, dir string) (*collector, error) {
-	c := &collector{path: path, dir: dir}
-	c.cmd = exec.CommandContext(ctx, path, "--data-dir", c.data(), "--listen", "127.0.0.1:0", "--admin-address", collectorAdminAddress)
-	line, err := start(c.cmd)
-	if err != nil {
-		return nil, fmt.Errorf("collector: %w", err)
-	}
-	_, address, found := strings.Cut(line, " listens on ")
-	if !found {
-		return nil, errors.Join(fmt.Errorf("collector says %q, not where it listens", line), c.stop())
-	}
-	c.address = address
-	return c, nil
+	c := &collector{Collector: local.Collector{Path: path, Flags: []string{"--data-dir", filepath.Join(dir, "data")}}, dir: dir}
+	var err error
+	c.process, c.address, err = c.Start(ctx, nil, "--listen", "127.0.0.1:0", "--admin-address", collectorAdminAddress)
+	return c, err
 }
 
-func (c *collector) data() string { return filepath.Join(c.dir, "data") }
-
-func (c *collector) stop() error {
-	_ = c.cmd.Process.Signal(syscall.SIGTERM)
-	return c.cmd.Wait()
-}
-
-// ask runs one of the collector's commands on its folder.
-func (c *collector) ask(ctx context.Context, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, c.path, append(args, "--data-dir", c.data())...).Output()
-	if err != nil {
-		return "", fmt.Errorf("seawall-collector %s: %w", strings.Join(args, " "), err)
-	}
-	return string(out), nil
-}
+func (c *collector) stop() error { return c.process.Stop() }
 
 // enrolAgent returns the flags with which an agent reports to the collector.
 func (c *collector) enrolAgent(ctx context.Context) ([]string, error) {
-	token, err := c.ask(ctx, "token", "create")
+	token, err := c.Ask(ctx, "token create")
 	if err != nil {
 		return nil, err
 	}
@@ -89,17 +65,10 @@ type subscriber struct {
 // subscribe returns once the collector has answered.
 func (c *collector) subscribe(ctx context.Context) (*subscriber, error) {
 	folder := filepath.Join(c.dir, "siem")
-	if _, err := c.ask(ctx, "client", "create", "bench", "--role", "viewer", "--out", folder); err != nil {
+	if err := c.Client(ctx, "bench", "viewer", folder); err != nil {
 		return nil, err
 	}
-	material, err := tlsconf.Files{
-		Certificate: filepath.Join(folder, "client.crt"), Key: filepath.Join(folder, "client.key"), Roots: filepath.Join(folder, "ca.crt"),
-	}.Load()
-	if err != nil {
-		return nil, err
-	}
-	config := tlsconf.ClientConfig(tlsconf.NewSource(material), tlsconf.Peers{Roles: []tlsconf.Role{tlsconf.Collector}}, time.Now)
-	conn, err := grpc.NewClient(c.address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	conn, err := local.Dial(c.address, folder)
 	if err != nil {
 		return nil, err
 	}

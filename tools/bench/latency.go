@@ -109,10 +109,10 @@ type sample struct {
 
 func take(ctx context.Context, a *agent, c *collector) (s sample, err error) {
 	s.at = time.Now()
-	if s.agent, err = usageOf(a.cmd.Process.Pid); err != nil {
+	if s.agent, err = usageOf(a.process.PID()); err != nil {
 		return s, err
 	}
-	if s.collector, err = usageOf(c.cmd.Process.Pid); err != nil {
+	if s.collector, err = usageOf(c.process.PID()); err != nil {
 		return s, err
 	}
 	if s.series, err = scrape(ctx, adminAddress); err != nil {

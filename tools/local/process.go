@@ -158,6 +158,9 @@ func (p *Process) Ready() string {
 	return p.said
 }
 
+// PID is the program's process id, which is its own until Ended is closed.
+func (p *Process) PID() int { return p.program.Command.Process.Pid }
+
 // Ended is closed when the program is gone and all it printed was taken.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
 
