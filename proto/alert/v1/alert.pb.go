@@ -9,6 +9,7 @@
 package alertv1
 
 import (
+	v11 "github.com/seawall-security/seawall/proto/audit/v1"
 	v1 "github.com/seawall-security/seawall/proto/sensor/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -25,6 +26,73 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// Attribution says what is known of who began a session. Audit records may be minutes late:
+// all but JOINED and KUBELET can turn into JOINED or AMBIGUOUS.
+type Attribution int32
+
+const (
+	Attribution_ATTRIBUTION_UNSPECIFIED Attribution = 0
+	// No record yet; it may still be on its way.
+	Attribution_ATTRIBUTION_WAITING   Attribution = 1
+	Attribution_ATTRIBUTION_JOINED    Attribution = 2
+	Attribution_ATTRIBUTION_AMBIGUOUS Attribution = 3
+	// Audit records of that time have come, and none is of this entry.
+	Attribution_ATTRIBUTION_UNATTRIBUTED Attribution = 4
+	// The cluster's audit log is off or stale: nobody can tell.
+	Attribution_ATTRIBUTION_UNAVAILABLE Attribution = 5
+	// A probe or hook of the pod's own, run by the kubelet: it has no record.
+	Attribution_ATTRIBUTION_KUBELET Attribution = 6
+)
+
+// Enum value maps for Attribution.
+var (
+	Attribution_name = map[int32]string{
+		0: "ATTRIBUTION_UNSPECIFIED",
+		1: "ATTRIBUTION_WAITING",
+		2: "ATTRIBUTION_JOINED",
+		3: "ATTRIBUTION_AMBIGUOUS",
+		4: "ATTRIBUTION_UNATTRIBUTED",
+		5: "ATTRIBUTION_UNAVAILABLE",
+		6: "ATTRIBUTION_KUBELET",
+	}
+	Attribution_value = map[string]int32{
+		"ATTRIBUTION_UNSPECIFIED":  0,
+		"ATTRIBUTION_WAITING":      1,
+		"ATTRIBUTION_JOINED":       2,
+		"ATTRIBUTION_AMBIGUOUS":    3,
+		"ATTRIBUTION_UNATTRIBUTED": 4,
+		"ATTRIBUTION_UNAVAILABLE":  5,
+		"ATTRIBUTION_KUBELET":      6,
+	}
+)
+
+func (x Attribution) Enum() *Attribution {
+	p := new(Attribution)
+	*p = x
+	return p
+}
+
+func (x Attribution) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Attribution) Descriptor() protoreflect.EnumDescriptor {
+	return file_proto_alert_v1_alert_proto_enumTypes[0].Descriptor()
+}
+
+func (Attribution) Type() protoreflect.EnumType {
+	return &file_proto_alert_v1_alert_proto_enumTypes[0]
+}
+
+func (x Attribution) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Attribution.Descriptor instead.
+func (Attribution) EnumDescriptor() ([]byte, []int) {
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{0}
+}
 
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -535,15 +603,17 @@ type Alert struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// From 1; each is stored and delivered once.
 	Revision uint32 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	// web-shell, escape, detection; gap: a part of the event log was lost, this is all there
-	// is to say of its time.
+	// web-shell, escape, detection; audit: of requests to the Kubernetes API; entry: into a
+	// container, past that API; gap: a part of the event log was lost, this is all there is
+	// to say of its time.
 	Kind  string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
 	Title string `protobuf:"bytes,4,opt,name=title,proto3" json:"title,omitempty"`
 	// What happened, in sentences for a person.
 	Summary  string      `protobuf:"bytes,5,opt,name=summary,proto3" json:"summary,omitempty"`
 	Severity v1.Severity `protobuf:"varint,6,opt,name=severity,proto3,enum=seawall.sensor.v1.Severity" json:"severity,omitempty"`
 	Cluster  string      `protobuf:"bytes,7,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	// What all facts have in common: kind (process, session, container, log) and its key.
+	// What all facts have in common: kind (process, session, container, user, object, log)
+	// and its key.
 	Anchor *Anchor `protobuf:"bytes,8,opt,name=anchor,proto3" json:"anchor,omitempty"`
 	Asset  *Asset  `protobuf:"bytes,9,opt,name=asset,proto3" json:"asset,omitempty"`
 	// Kernel time of the first and last fact, corrected for the agent's clock.
@@ -571,7 +641,14 @@ type Alert struct {
 	DecidedTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=decided_time,json=decidedTime,proto3" json:"decided_time,omitempty"`
 	// Of repeats on several nodes: all of them, up to 64, in the order they came. Empty: the
 	// asset's alone.
-	Nodes         []*Node `protobuf:"bytes,23,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Nodes []*Node `protobuf:"bytes,23,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Who came into the containers that this is about: the sessions that facts are below, in
+	// the order they began; at most 16.
+	Entries []*Entry `protobuf:"bytes,24,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Requests to the Kubernetes API that are part of this: those a rule speaks of, and the
+	// one that made the pod where that is privileged, mounts the host or shares its
+	// namespaces; at most 32.
+	Requests      []*Request `protobuf:"bytes,25,rep,name=requests,proto3" json:"requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -767,6 +844,255 @@ func (x *Alert) GetNodes() []*Node {
 	return nil
 }
 
+func (x *Alert) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *Alert) GetRequests() []*Request {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+// Entry is one session within a container, and who began it.
+type Entry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the sensor's Session; empty: a port-forward.
+	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// exec, attach, debug (an ephemeral container), port-forward; empty: not known.
+	Kind        string      `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Attribution Attribution `protobuf:"varint,3,opt,name=attribution,proto3,enum=seawall.alert.v1.Attribution" json:"attribution,omitempty"`
+	// JOINED: the request that began it. AMBIGUOUS: all that may have, at most 16.
+	Requests        []*Request             `protobuf:"bytes,4,rep,name=requests,proto3" json:"requests,omitempty"`
+	RequestsOmitted uint64                 `protobuf:"varint,5,opt,name=requests_omitted,json=requestsOmitted,proto3" json:"requests_omitted,omitempty"`
+	Time            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	Args            []string               `protobuf:"bytes,7,rep,name=args,proto3" json:"args,omitempty"`
+	Tty             string                 `protobuf:"bytes,8,opt,name=tty,proto3" json:"tty,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Entry) Reset() {
+	*x = Entry{}
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entry) ProtoMessage() {}
+
+func (x *Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entry.ProtoReflect.Descriptor instead.
+func (*Entry) Descriptor() ([]byte, []int) {
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Entry) GetSessionId() string {
+	if x != nil {
+		return x.SessionId
+	}
+	return ""
+}
+
+func (x *Entry) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Entry) GetAttribution() Attribution {
+	if x != nil {
+		return x.Attribution
+	}
+	return Attribution_ATTRIBUTION_UNSPECIFIED
+}
+
+func (x *Entry) GetRequests() []*Request {
+	if x != nil {
+		return x.Requests
+	}
+	return nil
+}
+
+func (x *Entry) GetRequestsOmitted() uint64 {
+	if x != nil {
+		return x.RequestsOmitted
+	}
+	return 0
+}
+
+func (x *Entry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Entry) GetArgs() []string {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *Entry) GetTty() string {
+	if x != nil {
+		return x.Tty
+	}
+	return ""
+}
+
+// Request is one request to the Kubernetes API and who sent it.
+type Request struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	AuditId string                 `protobuf:"bytes,1,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	// When it came, corrected for the API server's clock.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// entry: it began a session; pod-created: it made the asset's pod; rule: a rule speaks of it.
+	Role string    `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	User *v11.User `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
+	// As whom it was carried out; absent: as user.
+	Impersonated *v11.User `protobuf:"bytes,5,opt,name=impersonated,proto3" json:"impersonated,omitempty"`
+	// The peer of the API server; what clients claim beyond it is not here.
+	SourceIp  string      `protobuf:"bytes,6,opt,name=source_ip,json=sourceIp,proto3" json:"source_ip,omitempty"`
+	UserAgent string      `protobuf:"bytes,7,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Verb      string      `protobuf:"bytes,8,opt,name=verb,proto3" json:"verb,omitempty"`
+	Object    *v11.Object `protobuf:"bytes,9,opt,name=object,proto3" json:"object,omitempty"`
+	// HTTP status; 0: not known.
+	Code uint32 `protobuf:"varint,10,opt,name=code,proto3" json:"code,omitempty"`
+	// Of a service account: the pod that its token is of; empty: the token is of none.
+	TokenPod      *v1.Pod `protobuf:"bytes,11,opt,name=token_pod,json=tokenPod,proto3" json:"token_pod,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Request) Reset() {
+	*x = Request{}
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Request) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Request) ProtoMessage() {}
+
+func (x *Request) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Request.ProtoReflect.Descriptor instead.
+func (*Request) Descriptor() ([]byte, []int) {
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Request) GetAuditId() string {
+	if x != nil {
+		return x.AuditId
+	}
+	return ""
+}
+
+func (x *Request) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Request) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Request) GetUser() *v11.User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *Request) GetImpersonated() *v11.User {
+	if x != nil {
+		return x.Impersonated
+	}
+	return nil
+}
+
+func (x *Request) GetSourceIp() string {
+	if x != nil {
+		return x.SourceIp
+	}
+	return ""
+}
+
+func (x *Request) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *Request) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *Request) GetObject() *v11.Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *Request) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Request) GetTokenPod() *v1.Pod {
+	if x != nil {
+		return x.TokenPod
+	}
+	return nil
+}
+
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AgentId       string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
@@ -777,7 +1103,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +1115,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[10]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +1128,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{10}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Node) GetAgentId() string {
@@ -831,7 +1157,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +1169,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[11]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1182,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{11}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Anchor) GetKind() string {
@@ -891,7 +1217,7 @@ type Asset struct {
 
 func (x *Asset) Reset() {
 	*x = Asset{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +1229,7 @@ func (x *Asset) String() string {
 func (*Asset) ProtoMessage() {}
 
 func (x *Asset) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1242,7 @@ func (x *Asset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Asset.ProtoReflect.Descriptor instead.
 func (*Asset) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{12}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Asset) GetAgentId() string {
@@ -943,10 +1269,10 @@ func (x *Asset) GetContainer() *v1.Container {
 // Evidence is one fact. What is told stays as it was when it was told.
 type Evidence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// agent id, boot id and sequence of the event, joined by colons.
+	// agent id, boot id and sequence of the event, joined by colons; of a request its audit id.
 	EventId string                 `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	Time    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// entry, script, shell, read, connect, execute, memory, escape, other.
+	// entry, script, shell, read, connect, execute, memory, escape, request, other.
 	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
 	// One line for the timeline.
 	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
@@ -957,6 +1283,8 @@ type Evidence struct {
 	ProcessId   string      `protobuf:"bytes,8,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
 	// The revision that brought it.
 	Revision uint32 `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Of a request to the Kubernetes API, which then is the event.
+	AuditId string `protobuf:"bytes,14,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
 	// Of the event.
 	Kind v1.Kind `protobuf:"varint,13,opt,name=kind,proto3,enum=seawall.sensor.v1.Kind" json:"kind,omitempty"`
 	// What was acted on, where the event has it: the file without who wrote it (of an exec
@@ -970,7 +1298,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -982,7 +1310,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -995,7 +1323,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{13}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Evidence) GetEventId() string {
@@ -1061,6 +1389,13 @@ func (x *Evidence) GetRevision() uint32 {
 	return 0
 }
 
+func (x *Evidence) GetAuditId() string {
+	if x != nil {
+		return x.AuditId
+	}
+	return ""
+}
+
 func (x *Evidence) GetKind() v1.Kind {
 	if x != nil {
 		return x.Kind
@@ -1093,7 +1428,7 @@ var File_proto_alert_v1_alert_proto protoreflect.FileDescriptor
 
 const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\n" +
-	"\x1aproto/alert/v1/alert.proto\x12\x10seawall.alert.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bproto/sensor/v1/event.proto\"\x99\x01\n" +
+	"\x1aproto/alert/v1/alert.proto\x12\x10seawall.alert.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aproto/audit/v1/event.proto\x1a\x1bproto/sensor/v1/event.proto\"\x99\x01\n" +
 	"\x10SubscribeRequest\x12\"\n" +
 	"\fsubscription\x18\x01 \x01(\tR\fsubscription\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x19\n" +
@@ -1127,7 +1462,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"GetRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"<\n" +
 	"\vGetResponse\x12-\n" +
-	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xe5\a\n" +
+	"\x05alert\x18\x01 \x01(\v2\x17.seawall.alert.v1.AlertR\x05alert\"\xcf\b\n" +
 	"\x05Alert\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\rR\brevision\x12\x12\n" +
@@ -1156,7 +1491,33 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"storedTime\x12=\n" +
 	"\fcreated_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\vcreatedTime\x12=\n" +
 	"\fdecided_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vdecidedTime\x12,\n" +
-	"\x05nodes\x18\x17 \x03(\v2\x16.seawall.alert.v1.NodeR\x05nodes\"5\n" +
+	"\x05nodes\x18\x17 \x03(\v2\x16.seawall.alert.v1.NodeR\x05nodes\x121\n" +
+	"\aentries\x18\x18 \x03(\v2\x17.seawall.alert.v1.EntryR\aentries\x125\n" +
+	"\brequests\x18\x19 \x03(\v2\x19.seawall.alert.v1.RequestR\brequests\"\xb3\x02\n" +
+	"\x05Entry\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12?\n" +
+	"\vattribution\x18\x03 \x01(\x0e2\x1d.seawall.alert.v1.AttributionR\vattribution\x125\n" +
+	"\brequests\x18\x04 \x03(\v2\x19.seawall.alert.v1.RequestR\brequests\x12)\n" +
+	"\x10requests_omitted\x18\x05 \x01(\x04R\x0frequestsOmitted\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04args\x18\a \x03(\tR\x04args\x12\x10\n" +
+	"\x03tty\x18\b \x01(\tR\x03tty\"\x9b\x03\n" +
+	"\aRequest\x12\x19\n" +
+	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12*\n" +
+	"\x04user\x18\x04 \x01(\v2\x16.seawall.audit.v1.UserR\x04user\x12:\n" +
+	"\fimpersonated\x18\x05 \x01(\v2\x16.seawall.audit.v1.UserR\fimpersonated\x12\x1b\n" +
+	"\tsource_ip\x18\x06 \x01(\tR\bsourceIp\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\a \x01(\tR\tuserAgent\x12\x12\n" +
+	"\x04verb\x18\b \x01(\tR\x04verb\x120\n" +
+	"\x06object\x18\t \x01(\v2\x18.seawall.audit.v1.ObjectR\x06object\x12\x12\n" +
+	"\x04code\x18\n" +
+	" \x01(\rR\x04code\x123\n" +
+	"\ttoken_pod\x18\v \x01(\v2\x16.seawall.sensor.v1.PodR\btokenPod\"5\n" +
 	"\x04Node\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"H\n" +
@@ -1167,7 +1528,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x05Asset\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12:\n" +
-	"\tcontainer\x18\x03 \x01(\v2\x1c.seawall.sensor.v1.ContainerR\tcontainer\"\xe8\x03\n" +
+	"\tcontainer\x18\x03 \x01(\v2\x1c.seawall.sensor.v1.ContainerR\tcontainer\"\x83\x04\n" +
 	"\bEvidence\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
@@ -1178,12 +1539,21 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\bseverity\x18\a \x01(\x0e2\x1b.seawall.sensor.v1.SeverityR\bseverity\x12\x1d\n" +
 	"\n" +
 	"process_id\x18\b \x01(\tR\tprocessId\x12\x1a\n" +
-	"\brevision\x18\t \x01(\rR\brevision\x12+\n" +
+	"\brevision\x18\t \x01(\rR\brevision\x12\x19\n" +
+	"\baudit_id\x18\x0e \x01(\tR\aauditId\x12+\n" +
 	"\x04kind\x18\r \x01(\x0e2\x17.seawall.sensor.v1.KindR\x04kind\x12+\n" +
 	"\x04file\x18\n" +
 	" \x01(\v2\x17.seawall.sensor.v1.FileR\x04file\x120\n" +
 	"\x05local\x18\v \x01(\v2\x1a.seawall.sensor.v1.AddressR\x05local\x122\n" +
-	"\x06remote\x18\f \x01(\v2\x1a.seawall.sensor.v1.AddressR\x06remote2\xcc\x02\n" +
+	"\x06remote\x18\f \x01(\v2\x1a.seawall.sensor.v1.AddressR\x06remote*\xca\x01\n" +
+	"\vAttribution\x12\x1b\n" +
+	"\x17ATTRIBUTION_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13ATTRIBUTION_WAITING\x10\x01\x12\x16\n" +
+	"\x12ATTRIBUTION_JOINED\x10\x02\x12\x19\n" +
+	"\x15ATTRIBUTION_AMBIGUOUS\x10\x03\x12\x1c\n" +
+	"\x18ATTRIBUTION_UNATTRIBUTED\x10\x04\x12\x1b\n" +
+	"\x17ATTRIBUTION_UNAVAILABLE\x10\x05\x12\x17\n" +
+	"\x13ATTRIBUTION_KUBELET\x10\x062\xcc\x02\n" +
 	"\vAlertStream\x12V\n" +
 	"\tSubscribe\x12\".seawall.alert.v1.SubscribeRequest\x1a#.seawall.alert.v1.SubscribeResponse0\x01\x12Z\n" +
 	"\vAcknowledge\x12$.seawall.alert.v1.AcknowledgeRequest\x1a%.seawall.alert.v1.AcknowledgeResponse\x12E\n" +
@@ -1202,72 +1572,89 @@ func file_proto_alert_v1_alert_proto_rawDescGZIP() []byte {
 	return file_proto_alert_v1_alert_proto_rawDescData
 }
 
-var file_proto_alert_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_proto_alert_v1_alert_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_proto_alert_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_proto_alert_v1_alert_proto_goTypes = []any{
-	(*SubscribeRequest)(nil),      // 0: seawall.alert.v1.SubscribeRequest
-	(*Filter)(nil),                // 1: seawall.alert.v1.Filter
-	(*SubscribeResponse)(nil),     // 2: seawall.alert.v1.SubscribeResponse
-	(*AcknowledgeRequest)(nil),    // 3: seawall.alert.v1.AcknowledgeRequest
-	(*AcknowledgeResponse)(nil),   // 4: seawall.alert.v1.AcknowledgeResponse
-	(*ListRequest)(nil),           // 5: seawall.alert.v1.ListRequest
-	(*ListResponse)(nil),          // 6: seawall.alert.v1.ListResponse
-	(*GetRequest)(nil),            // 7: seawall.alert.v1.GetRequest
-	(*GetResponse)(nil),           // 8: seawall.alert.v1.GetResponse
-	(*Alert)(nil),                 // 9: seawall.alert.v1.Alert
-	(*Node)(nil),                  // 10: seawall.alert.v1.Node
-	(*Anchor)(nil),                // 11: seawall.alert.v1.Anchor
-	(*Asset)(nil),                 // 12: seawall.alert.v1.Asset
-	(*Evidence)(nil),              // 13: seawall.alert.v1.Evidence
-	(v1.Severity)(0),              // 14: seawall.sensor.v1.Severity
-	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
-	(*v1.Process)(nil),            // 17: seawall.sensor.v1.Process
-	(*v1.Gap)(nil),                // 18: seawall.sensor.v1.Gap
-	(*v1.Container)(nil),          // 19: seawall.sensor.v1.Container
-	(v1.Kind)(0),                  // 20: seawall.sensor.v1.Kind
-	(*v1.File)(nil),               // 21: seawall.sensor.v1.File
-	(*v1.Address)(nil),            // 22: seawall.sensor.v1.Address
+	(Attribution)(0),              // 0: seawall.alert.v1.Attribution
+	(*SubscribeRequest)(nil),      // 1: seawall.alert.v1.SubscribeRequest
+	(*Filter)(nil),                // 2: seawall.alert.v1.Filter
+	(*SubscribeResponse)(nil),     // 3: seawall.alert.v1.SubscribeResponse
+	(*AcknowledgeRequest)(nil),    // 4: seawall.alert.v1.AcknowledgeRequest
+	(*AcknowledgeResponse)(nil),   // 5: seawall.alert.v1.AcknowledgeResponse
+	(*ListRequest)(nil),           // 6: seawall.alert.v1.ListRequest
+	(*ListResponse)(nil),          // 7: seawall.alert.v1.ListResponse
+	(*GetRequest)(nil),            // 8: seawall.alert.v1.GetRequest
+	(*GetResponse)(nil),           // 9: seawall.alert.v1.GetResponse
+	(*Alert)(nil),                 // 10: seawall.alert.v1.Alert
+	(*Entry)(nil),                 // 11: seawall.alert.v1.Entry
+	(*Request)(nil),               // 12: seawall.alert.v1.Request
+	(*Node)(nil),                  // 13: seawall.alert.v1.Node
+	(*Anchor)(nil),                // 14: seawall.alert.v1.Anchor
+	(*Asset)(nil),                 // 15: seawall.alert.v1.Asset
+	(*Evidence)(nil),              // 16: seawall.alert.v1.Evidence
+	(v1.Severity)(0),              // 17: seawall.sensor.v1.Severity
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*v1.Process)(nil),            // 20: seawall.sensor.v1.Process
+	(*v1.Gap)(nil),                // 21: seawall.sensor.v1.Gap
+	(*v11.User)(nil),              // 22: seawall.audit.v1.User
+	(*v11.Object)(nil),            // 23: seawall.audit.v1.Object
+	(*v1.Pod)(nil),                // 24: seawall.sensor.v1.Pod
+	(*v1.Container)(nil),          // 25: seawall.sensor.v1.Container
+	(v1.Kind)(0),                  // 26: seawall.sensor.v1.Kind
+	(*v1.File)(nil),               // 27: seawall.sensor.v1.File
+	(*v1.Address)(nil),            // 28: seawall.sensor.v1.Address
 }
 var file_proto_alert_v1_alert_proto_depIdxs = []int32{
-	1,  // 0: seawall.alert.v1.SubscribeRequest.filter:type_name -> seawall.alert.v1.Filter
-	14, // 1: seawall.alert.v1.Filter.minimum_severity:type_name -> seawall.sensor.v1.Severity
-	9,  // 2: seawall.alert.v1.SubscribeResponse.alert:type_name -> seawall.alert.v1.Alert
-	1,  // 3: seawall.alert.v1.ListRequest.filter:type_name -> seawall.alert.v1.Filter
-	9,  // 4: seawall.alert.v1.ListResponse.alerts:type_name -> seawall.alert.v1.Alert
-	9,  // 5: seawall.alert.v1.GetResponse.alert:type_name -> seawall.alert.v1.Alert
-	14, // 6: seawall.alert.v1.Alert.severity:type_name -> seawall.sensor.v1.Severity
-	11, // 7: seawall.alert.v1.Alert.anchor:type_name -> seawall.alert.v1.Anchor
-	12, // 8: seawall.alert.v1.Alert.asset:type_name -> seawall.alert.v1.Asset
-	15, // 9: seawall.alert.v1.Alert.first_time:type_name -> google.protobuf.Timestamp
-	15, // 10: seawall.alert.v1.Alert.last_time:type_name -> google.protobuf.Timestamp
-	16, // 11: seawall.alert.v1.Alert.time_uncertainty:type_name -> google.protobuf.Duration
-	13, // 12: seawall.alert.v1.Alert.evidence:type_name -> seawall.alert.v1.Evidence
-	17, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
-	18, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
-	15, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
-	15, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
-	15, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
-	10, // 18: seawall.alert.v1.Alert.nodes:type_name -> seawall.alert.v1.Node
-	19, // 19: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
-	15, // 20: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	14, // 21: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
-	20, // 22: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
-	21, // 23: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
-	22, // 24: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
-	22, // 25: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
-	0,  // 26: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
-	3,  // 27: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
-	5,  // 28: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
-	7,  // 29: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
-	2,  // 30: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
-	4,  // 31: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
-	6,  // 32: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
-	8,  // 33: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
-	30, // [30:34] is the sub-list for method output_type
-	26, // [26:30] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	2,  // 0: seawall.alert.v1.SubscribeRequest.filter:type_name -> seawall.alert.v1.Filter
+	17, // 1: seawall.alert.v1.Filter.minimum_severity:type_name -> seawall.sensor.v1.Severity
+	10, // 2: seawall.alert.v1.SubscribeResponse.alert:type_name -> seawall.alert.v1.Alert
+	2,  // 3: seawall.alert.v1.ListRequest.filter:type_name -> seawall.alert.v1.Filter
+	10, // 4: seawall.alert.v1.ListResponse.alerts:type_name -> seawall.alert.v1.Alert
+	10, // 5: seawall.alert.v1.GetResponse.alert:type_name -> seawall.alert.v1.Alert
+	17, // 6: seawall.alert.v1.Alert.severity:type_name -> seawall.sensor.v1.Severity
+	14, // 7: seawall.alert.v1.Alert.anchor:type_name -> seawall.alert.v1.Anchor
+	15, // 8: seawall.alert.v1.Alert.asset:type_name -> seawall.alert.v1.Asset
+	18, // 9: seawall.alert.v1.Alert.first_time:type_name -> google.protobuf.Timestamp
+	18, // 10: seawall.alert.v1.Alert.last_time:type_name -> google.protobuf.Timestamp
+	19, // 11: seawall.alert.v1.Alert.time_uncertainty:type_name -> google.protobuf.Duration
+	16, // 12: seawall.alert.v1.Alert.evidence:type_name -> seawall.alert.v1.Evidence
+	20, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
+	21, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
+	18, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
+	18, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
+	18, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
+	13, // 18: seawall.alert.v1.Alert.nodes:type_name -> seawall.alert.v1.Node
+	11, // 19: seawall.alert.v1.Alert.entries:type_name -> seawall.alert.v1.Entry
+	12, // 20: seawall.alert.v1.Alert.requests:type_name -> seawall.alert.v1.Request
+	0,  // 21: seawall.alert.v1.Entry.attribution:type_name -> seawall.alert.v1.Attribution
+	12, // 22: seawall.alert.v1.Entry.requests:type_name -> seawall.alert.v1.Request
+	18, // 23: seawall.alert.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	18, // 24: seawall.alert.v1.Request.time:type_name -> google.protobuf.Timestamp
+	22, // 25: seawall.alert.v1.Request.user:type_name -> seawall.audit.v1.User
+	22, // 26: seawall.alert.v1.Request.impersonated:type_name -> seawall.audit.v1.User
+	23, // 27: seawall.alert.v1.Request.object:type_name -> seawall.audit.v1.Object
+	24, // 28: seawall.alert.v1.Request.token_pod:type_name -> seawall.sensor.v1.Pod
+	25, // 29: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
+	18, // 30: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	17, // 31: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
+	26, // 32: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
+	27, // 33: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
+	28, // 34: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
+	28, // 35: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
+	1,  // 36: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
+	4,  // 37: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
+	6,  // 38: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
+	8,  // 39: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
+	3,  // 40: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
+	5,  // 41: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
+	7,  // 42: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
+	9,  // 43: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
+	40, // [40:44] is the sub-list for method output_type
+	36, // [36:40] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_proto_alert_v1_alert_proto_init() }
@@ -1280,13 +1667,14 @@ func file_proto_alert_v1_alert_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_alert_v1_alert_proto_rawDesc), len(file_proto_alert_v1_alert_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   14,
+			NumEnums:      1,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_proto_alert_v1_alert_proto_goTypes,
 		DependencyIndexes: file_proto_alert_v1_alert_proto_depIdxs,
+		EnumInfos:         file_proto_alert_v1_alert_proto_enumTypes,
 		MessageInfos:      file_proto_alert_v1_alert_proto_msgTypes,
 	}.Build()
 	File_proto_alert_v1_alert_proto = out.File
