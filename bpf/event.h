@@ -137,7 +137,7 @@ struct socket_address {
 	__u8 address[16]; /* IPv4: the first four; network order */
 	__u16 port;	  /* host order */
 	__u16 family;	  /* AF_INET, AF_INET6, AF_UNIX; 0: none */
-	__u32 pad;
+	__u32 net_ns;	  /* network namespace of the socket, of local addresses; 0: not told */
 };
 
 struct stdio {

@@ -282,12 +282,17 @@ struct in6_addr {
 	__u8 bytes[16];
 };
 
+typedef struct {
+	struct net *net;
+} CORE possible_net_t;
+
 struct sock_common {
 	__be32 skc_daddr;
 	__be32 skc_rcv_saddr;
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 } CORE;

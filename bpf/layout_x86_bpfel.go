@@ -342,14 +342,14 @@ type LayoutNetworkFlow struct {
 		Address [16]uint8
 		Port    uint16
 		Family  uint16
-		Pad     uint32
+		NetNs   uint32
 	}
 	Remote struct {
 		_       structs.HostLayout
 		Address [16]uint8
 		Port    uint16
 		Family  uint16
-		Pad     uint32
+		NetNs   uint32
 	}
 	Result   int64
 	Type     uint32
@@ -422,14 +422,14 @@ type LayoutProcessExec struct {
 			Address [16]uint8
 			Port    uint16
 			Family  uint16
-			Pad     uint32
+			NetNs   uint32
 		}
 		Remote struct {
 			_       structs.HostLayout
 			Address [16]uint8
 			Port    uint16
 			Family  uint16
-			Pad     uint32
+			NetNs   uint32
 		}
 		Kind   uint32
 		Device uint32

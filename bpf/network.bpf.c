@@ -7,7 +7,8 @@
  *          at the exit of connect; accept at LSM or fentry security_sock_graft, where the
  *          accepted socket meets its caller, else at the exit of accept and accept4.
  * Emits:   EVENT_NETWORK_* to the bulk ring.
- * Filters: own agent, the rules' any, tree of interest, port or last name of the path.
+ * Filters: own agent, the rules' any, tree of interest, port or last name of the path,
+ *          connections of the host side within a container's network namespace.
  * Kernel:  5.10.
  */
 #include "seawall.h"
@@ -57,6 +58,16 @@ static __always_inline __u32 move_unix_name(struct scratch *s, __u32 len, __u32 
 	return n;
 }
 
+/* Whether a process of the host side connects within a network namespace that is not the
+ * host's: what a runtime does for a port-forward, and what nobody else does often. */
+static __always_inline bool reaches_inside(struct run_control *control, struct sock *sk)
+{
+	__u32 net = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+
+	return control->init.net && net != control->init.net &&
+	       task_mount_ns(current_task()) == config.host_mount_ns;
+}
+
 /* The sockaddr's len bytes are in s->path. */
 static __noinline int observe_connect(struct scratch *s, struct sock *sk, __u32 len, __u16 flags,
 				      long result)
@@ -94,6 +105,8 @@ static __noinline int observe_connect(struct scratch *s, struct sock *sk, __u32 
 			admit_name(&a, &name);
 	} else {
 		admit_port(&a, remote.port);
+		if (!a.admitted && reaches_inside(a.control, sk))
+			a.admitted = true;
 	}
 	if (admit_end(&a))
 		send(a.book, s->record, end, RING_BULK);

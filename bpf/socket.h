@@ -20,6 +20,7 @@ static __always_inline void read_socket_address(struct sock *sk, struct socket_a
 	} else {
 		return;
 	}
+	local->net_ns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	local->port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	remote->port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 }

@@ -24,7 +24,7 @@ func (d *Decoder) decodeFlow(record []byte) (event.Payload, *Error) {
 }
 
 func address(w *wireAddress) event.Address {
-	a := event.Address{Family: event.Family(w.Family), Port: w.Port}
+	a := event.Address{Family: event.Family(w.Family), Port: w.Port, NetNamespace: w.NetNS}
 	switch a.Family {
 	case event.FamilyIPv4:
 		a.IP = netip.AddrFrom4([4]byte(w.Address[:4]))

@@ -65,7 +65,7 @@ type wireAddress struct {
 	Address [16]byte
 	Port    uint16
 	Family  uint16
-	Pad     uint32
+	NetNS   uint32
 }
 
 type wireStdio struct {

@@ -27,6 +27,14 @@ type Event struct {
 	Process   *Process
 	Container *Container
 	Session   *Session
+	// Entry says that somebody came into a container with this event: its Session begins
+	// here, or it is a connection made within the container's network namespace from
+	// outside.
+	Entry bool
+	// EnteredHome is that container where Container is not it, EnteredContainer what is
+	// known of it.
+	EnteredHome      Home
+	EnteredContainer *Container
 }
 
 // Header is common to all kinds. Numbers are the kernel's; times are CLOCK_BOOTTIME.

@@ -67,8 +67,8 @@ type Home interface {
 	Cgroup() uint64
 }
 
-// Session is a tree of processes that entered a container from outside through
-// its runtime.
+// Session is a tree of processes that entered a container from outside, through
+// its runtime or past it.
 type Session struct {
 	ID          string
 	Root        Key
@@ -79,6 +79,17 @@ type Session struct {
 	ArgsCut     bool
 	TTY         string
 	Init        bool // the container's own first program; false: kubectl exec and the like
+	// ByNamespace says that the root was not started by the runtime: it is a process from
+	// elsewhere that came into the container's mount namespace.
+	ByNamespace bool
+}
+
+// EnteredBy is how the session's root came in: runtime or namespace.
+func (s *Session) EnteredBy() string {
+	if s.ByNamespace {
+		return "namespace"
+	}
+	return "runtime"
 }
 
 // Container is what is known of a container. A Container never changes once
@@ -213,6 +224,8 @@ type Address struct {
 	Family Family
 	IP     netip.Addr
 	Port   uint16
+	// NetNamespace is the network namespace that the address is of; 0: not told.
+	NetNamespace uint32
 }
 
 // Protection is PROT_READ, PROT_WRITE, PROT_EXEC of mmap(2).

@@ -118,6 +118,7 @@ func (c *converter) event(e *Event, ancestors int) *sensorv1.Event {
 		SelfTest:      e.Flags.Has(SelfTest),
 		Tree:          e.Tree.Names(),
 		TreeRootId:    e.TreeRoot(),
+		Entry:         e.Entry,
 	}
 	if m.ResultKnown {
 		m.Result = e.Result
@@ -139,6 +140,9 @@ func (c *converter) event(e *Event, ancestors int) *sensorv1.Event {
 	}
 	if e.Session != nil {
 		m.Session = c.session(e.Session)
+	}
+	if e.EnteredContainer != nil {
+		m.EnteredContainer = c.container(e.EnteredContainer)
 	}
 	c.payload(m, e)
 	return m

@@ -89,6 +89,7 @@ func (c *converter) session(s *Session) *sensorv1.Session {
 		Tty:           c.text(s.TTY),
 		ArgsTruncated: s.ArgsCut,
 		Init:          s.Init,
+		EnteredBy:     s.EnteredBy(),
 	}
 }
 
@@ -163,7 +164,7 @@ func address(a Address) *sensorv1.Address {
 	if a == (Address{}) {
 		return nil
 	}
-	m := &sensorv1.Address{Family: a.Family.String(), Port: uint32(a.Port), Loopback: a.Loopback()}
+	m := &sensorv1.Address{Family: a.Family.String(), Port: uint32(a.Port), Loopback: a.Loopback(), NetNamespace: a.NetNamespace}
 	if a.IP.IsValid() {
 		m.Ip = a.IP.Unmap().String()
 	}

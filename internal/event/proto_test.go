@@ -158,10 +158,10 @@ func TestAddress(t *testing.T) {
 		{Address{}, nil},
 		{Address{Family: FamilyUnix}, &sensorv1.Address{Family: "unix"}},
 		{Address{Family: 16, Port: 1}, &sensorv1.Address{Family: "other", Port: 1}},
-		{Address{FamilyIPv4, netip.MustParseAddr("127.9.9.9"), 80}, &sensorv1.Address{Family: "ipv4", Ip: "127.9.9.9", Port: 80, Loopback: true}},
-		{Address{FamilyIPv6, netip.MustParseAddr("::ffff:127.0.0.1"), 1}, &sensorv1.Address{Family: "ipv6", Ip: "127.0.0.1", Port: 1, Loopback: true}},
-		{Address{FamilyIPv6, netip.MustParseAddr("2001:db8::1"), 65535}, &sensorv1.Address{Family: "ipv6", Ip: "2001:db8::1", Port: 65535}},
-		{Address{FamilyIPv4, netip.MustParseAddr("0.0.0.0"), 0}, &sensorv1.Address{Family: "ipv4", Ip: "0.0.0.0"}},
+		{Address{FamilyIPv4, netip.MustParseAddr("127.9.9.9"), 80, 0}, &sensorv1.Address{Family: "ipv4", Ip: "127.9.9.9", Port: 80, Loopback: true}},
+		{Address{FamilyIPv6, netip.MustParseAddr("::ffff:127.0.0.1"), 1, 0}, &sensorv1.Address{Family: "ipv6", Ip: "127.0.0.1", Port: 1, Loopback: true}},
+		{Address{FamilyIPv6, netip.MustParseAddr("2001:db8::1"), 65535, 0}, &sensorv1.Address{Family: "ipv6", Ip: "2001:db8::1", Port: 65535}},
+		{Address{FamilyIPv4, netip.MustParseAddr("0.0.0.0"), 0, 4026531840}, &sensorv1.Address{Family: "ipv4", Ip: "0.0.0.0", NetNamespace: 4026531840}},
 	}
 	for _, test := range tests {
 		if diff := cmp.Diff(test.want, address(test.in), protocmp.Transform()); diff != "" {

@@ -81,6 +81,7 @@ func (w *Weight) count(e *Event, n int) {
 	w.process(e.Process, n)
 	w.session(e.Session, n)
 	w.container(e.Container, n)
+	w.container(e.EnteredContainer, n)
 }
 
 // refer counts n more references to what a pointer names, and reports whether it came or

@@ -45,6 +45,7 @@ func (w *walk) event(e *sensorv1.Event) {
 		w.process(a)
 	}
 	w.container(e.Container)
+	w.container(e.EnteredContainer)
 	if s := e.Session; s != nil {
 		w.args(s.Args, s.ArgsTruncated)
 	}

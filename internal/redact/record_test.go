@@ -27,7 +27,7 @@ var notRedacted = map[protoreflect.FullName]bool{
 	"seawall.sensor.v1.Gap.class": true, "seawall.sensor.v1.Gap.stage": true,
 	"seawall.sensor.v1.Event.tree": true, "seawall.sensor.v1.Process.id": true, "seawall.sensor.v1.Process.parent_id": true,
 	"seawall.sensor.v1.Process.tty": true, "seawall.sensor.v1.Session.id": true, "seawall.sensor.v1.Session.root_id": true, "seawall.sensor.v1.Event.tree_root_id": true,
-	"seawall.sensor.v1.Session.container_id": true, "seawall.sensor.v1.Session.tty": true,
+	"seawall.sensor.v1.Session.container_id": true, "seawall.sensor.v1.Session.tty": true, "seawall.sensor.v1.Session.entered_by": true,
 	"seawall.sensor.v1.File.filesystem": true, "seawall.sensor.v1.FileOrigin.process_id": true, "seawall.sensor.v1.Stdio.kind": true,
 	"seawall.sensor.v1.Address.family": true, "seawall.sensor.v1.Address.ip": true,
 	"seawall.sensor.v1.Container.id": true, "seawall.sensor.v1.Container.runtime": true, "seawall.sensor.v1.Container.runtime_namespace": true,

@@ -31,10 +31,11 @@ func newSchema() schema {
 			"remote": messageOf(func(s *event.Stdio) *event.Address { return present(&s.Remote) }),
 		},
 		schemaPackage + "Address": {
-			"family":   textOf(func(_ *frame, a *event.Address) string { return a.Family.String() }),
-			"ip":       {lower: lowerIP},
-			"port":     uintOf(func(a *event.Address) uint16 { return a.Port }),
-			"loopback": boolOf(func(a *event.Address) bool { return a.Loopback() }),
+			"family":        textOf(func(_ *frame, a *event.Address) string { return a.Family.String() }),
+			"ip":            {lower: lowerIP},
+			"port":          uintOf(func(a *event.Address) uint16 { return a.Port }),
+			"loopback":      boolOf(func(a *event.Address) bool { return a.Loopback() }),
+			"net_namespace": uintOf(func(a *event.Address) uint32 { return a.NetNamespace }),
 		},
 		schemaPackage + "Session": {
 			"id":             textOf(func(_ *frame, s *event.Session) string { return s.ID }),
@@ -45,6 +46,7 @@ func newSchema() schema {
 			"tty":            textOf(func(_ *frame, s *event.Session) string { return s.TTY }),
 			"args_truncated": boolOf(func(s *event.Session) bool { return s.ArgsCut }),
 			"init":           boolOf(func(s *event.Session) bool { return s.Init }),
+			"entered_by":     textOf(func(_ *frame, s *event.Session) string { return s.EnteredBy() }),
 		},
 		schemaPackage + "Container": containerFields(),
 		// A pod has no struct of its own: it is the part of its container that names it.
@@ -102,15 +104,17 @@ func eventFields() map[protoreflect.Name]field {
 			}
 			return 0
 		}),
-		"escaped":        unavailable("text is escaped only when an event is written out; conditions see it raw"),
-		"path_truncated": flag(event.PathTruncated),
-		"self_test":      flag(event.SelfTest),
-		"tree":           namesOf(reasons, func(e *event.Event, i int) bool { return e.Tree&(1<<i) != 0 }),
-		"tree_root_id":   unavailable("it is made when an event is written out; use ancestors"),
-		"process":        {lower: lowerProcess},
-		"ancestors":      {lower: lowerAncestors},
-		"container":      messageOf(func(e *event.Event) *event.Container { return e.Container }),
-		"session":        messageOf(func(e *event.Event) *event.Session { return e.Session }),
+		"escaped":           unavailable("text is escaped only when an event is written out; conditions see it raw"),
+		"path_truncated":    flag(event.PathTruncated),
+		"self_test":         flag(event.SelfTest),
+		"tree":              namesOf(reasons, func(e *event.Event, i int) bool { return e.Tree&(1<<i) != 0 }),
+		"tree_root_id":      unavailable("it is made when an event is written out; use ancestors"),
+		"process":           {lower: lowerProcess},
+		"ancestors":         {lower: lowerAncestors},
+		"container":         messageOf(func(e *event.Event) *event.Container { return e.Container }),
+		"session":           messageOf(func(e *event.Event) *event.Session { return e.Session }),
+		"entry":             boolOf(func(e *event.Event) bool { return e.Entry }),
+		"entered_container": messageOf(func(e *event.Event) *event.Container { return e.EnteredContainer }),
 	}
 	for name, kind := range payloadKinds() {
 		fields[name] = payload(kind)

@@ -225,6 +225,12 @@ type Event struct {
 	// server's tree, else the session's root, else the outermost process that was marked.
 	// Empty: the process belongs to no tree.
 	TreeRootId string `protobuf:"bytes,23,opt,name=tree_root_id,json=treeRootId,proto3" json:"tree_root_id,omitempty"`
+	// Somebody came into a container from outside with this event: its session begins here, or
+	// it is a connection that the host's side makes within the container's network namespace,
+	// as port-forwards do. Such events always go up, whatever the telemetry.
+	Entry bool `protobuf:"varint,24,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Of an entry past the runtime, and of a connection: the container that was entered.
+	EnteredContainer *Container `protobuf:"bytes,25,opt,name=entered_container,json=enteredContainer,proto3" json:"entered_container,omitempty"`
 	// Types that are valid to be assigned to Payload:
 	//
 	//	*Event_Fork
@@ -435,6 +441,20 @@ func (x *Event) GetTreeRootId() string {
 		return x.TreeRootId
 	}
 	return ""
+}
+
+func (x *Event) GetEntry() bool {
+	if x != nil {
+		return x.Entry
+	}
+	return false
+}
+
+func (x *Event) GetEnteredContainer() *Container {
+	if x != nil {
+		return x.EnteredContainer
+	}
+	return nil
 }
 
 func (x *Event) GetPayload() isEvent_Payload {
@@ -1438,10 +1458,12 @@ func (x *Stdio) GetDevice() uint32 {
 type Address struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// ipv4, ipv6, unix.
-	Family        string `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
-	Ip            string `protobuf:"bytes,2,opt,name=ip,proto3" json:"ip,omitempty"`
-	Port          uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
-	Loopback      bool   `protobuf:"varint,4,opt,name=loopback,proto3" json:"loopback,omitempty"`
+	Family   string `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
+	Ip       string `protobuf:"bytes,2,opt,name=ip,proto3" json:"ip,omitempty"`
+	Port     uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	Loopback bool   `protobuf:"varint,4,opt,name=loopback,proto3" json:"loopback,omitempty"`
+	// Network namespace that the address is of, by inode number; 0: not told.
+	NetNamespace  uint32 `protobuf:"varint,5,opt,name=net_namespace,json=netNamespace,proto3" json:"net_namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1504,6 +1526,14 @@ func (x *Address) GetLoopback() bool {
 	return false
 }
 
+func (x *Address) GetNetNamespace() uint32 {
+	if x != nil {
+		return x.NetNamespace
+	}
+	return 0
+}
+
+// Session is what came into a container from outside, with all that descends from it.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 32 hex digits derived from boot id and the key of the process that entered.
@@ -1516,7 +1546,11 @@ type Session struct {
 	Tty           string   `protobuf:"bytes,6,opt,name=tty,proto3" json:"tty,omitempty"`
 	ArgsTruncated bool     `protobuf:"varint,7,opt,name=args_truncated,json=argsTruncated,proto3" json:"args_truncated,omitempty"`
 	// The container's own first program; false: kubectl exec and the like.
-	Init          bool `protobuf:"varint,8,opt,name=init,proto3" json:"init,omitempty"`
+	Init bool `protobuf:"varint,8,opt,name=init,proto3" json:"init,omitempty"`
+	// runtime: a process that the container's runtime started; namespace: one that was not, a
+	// host's or another container's, and came into the mount namespace of this container
+	// (nsenter). Its args and tty are those it came with.
+	EnteredBy     string `protobuf:"bytes,9,opt,name=entered_by,json=enteredBy,proto3" json:"entered_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1605,6 +1639,13 @@ func (x *Session) GetInit() bool {
 		return x.Init
 	}
 	return false
+}
+
+func (x *Session) GetEnteredBy() string {
+	if x != nil {
+		return x.EnteredBy
+	}
+	return ""
 }
 
 type Container struct {
@@ -2726,9 +2767,9 @@ func (x *Detection) GetTags() []string {
 // Gap says what is missing: an absence that is booked is not silent.
 type Gap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The event class, by its Kind name in lower case, or "all".
+	// The event class, by its Kind name in lower case; detection; entry: an Event.entry; all.
 	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	// Where it was lost: queue, spool, collector.
+	// Where it was lost: kernel, queue, spool, collector.
 	Stage  string `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Absent: since nobody knows when.
@@ -2939,7 +2980,7 @@ var File_proto_sensor_v1_event_proto protoreflect.FileDescriptor
 
 const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1bproto/sensor/v1/event.proto\x12\x11seawall.sensor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\f\n" +
+	"\x1bproto/sensor/v1/event.proto\x12\x11seawall.sensor.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\r\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.seawall.sensor.v1.KindR\x04kind\x12.\n" +
@@ -2967,7 +3008,9 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x04euid\x18\x15 \x01(\rR\x04euid\x12\x10\n" +
 	"\x03gid\x18\x16 \x01(\rR\x03gid\x12 \n" +
 	"\ftree_root_id\x18\x17 \x01(\tR\n" +
-	"treeRootId\x124\n" +
+	"treeRootId\x12\x14\n" +
+	"\x05entry\x18\x18 \x01(\bR\x05entry\x12I\n" +
+	"\x11entered_container\x18\x19 \x01(\v2\x1c.seawall.sensor.v1.ContainerR\x10enteredContainer\x124\n" +
 	"\x04fork\x18  \x01(\v2\x1e.seawall.sensor.v1.ProcessForkH\x00R\x04fork\x124\n" +
 	"\x04exec\x18! \x01(\v2\x1e.seawall.sensor.v1.ProcessExecH\x00R\x04exec\x124\n" +
 	"\x04exit\x18\" \x01(\v2\x1e.seawall.sensor.v1.ProcessExitH\x00R\x04exit\x12C\n" +
@@ -3067,12 +3110,13 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x05inode\x18\x02 \x01(\x04R\x05inode\x120\n" +
 	"\x05local\x18\x03 \x01(\v2\x1a.seawall.sensor.v1.AddressR\x05local\x122\n" +
 	"\x06remote\x18\x04 \x01(\v2\x1a.seawall.sensor.v1.AddressR\x06remote\x12\x16\n" +
-	"\x06device\x18\x05 \x01(\rR\x06device\"a\n" +
+	"\x06device\x18\x05 \x01(\rR\x06device\"\x86\x01\n" +
 	"\aAddress\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x0e\n" +
 	"\x02ip\x18\x02 \x01(\tR\x02ip\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x1a\n" +
-	"\bloopback\x18\x04 \x01(\bR\bloopback\"\xe6\x01\n" +
+	"\bloopback\x18\x04 \x01(\bR\bloopback\x12#\n" +
+	"\rnet_namespace\x18\x05 \x01(\rR\fnetNamespace\"\x85\x02\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\aroot_id\x18\x02 \x01(\tR\x06rootId\x12.\n" +
@@ -3081,7 +3125,9 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x04args\x18\x05 \x03(\tR\x04args\x12\x10\n" +
 	"\x03tty\x18\x06 \x01(\tR\x03tty\x12%\n" +
 	"\x0eargs_truncated\x18\a \x01(\bR\rargsTruncated\x12\x12\n" +
-	"\x04init\x18\b \x01(\bR\x04init\"\xca\x03\n" +
+	"\x04init\x18\b \x01(\bR\x04init\x12\x1d\n" +
+	"\n" +
+	"entered_by\x18\t \x01(\tR\tenteredBy\"\xca\x03\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12+\n" +
@@ -3278,62 +3324,63 @@ var file_proto_sensor_v1_event_proto_depIdxs = []int32{
 	3,  // 3: seawall.sensor.v1.Event.ancestors:type_name -> seawall.sensor.v1.Process
 	11, // 4: seawall.sensor.v1.Event.container:type_name -> seawall.sensor.v1.Container
 	10, // 5: seawall.sensor.v1.Event.session:type_name -> seawall.sensor.v1.Session
-	13, // 6: seawall.sensor.v1.Event.fork:type_name -> seawall.sensor.v1.ProcessFork
-	14, // 7: seawall.sensor.v1.Event.exec:type_name -> seawall.sensor.v1.ProcessExec
-	15, // 8: seawall.sensor.v1.Event.exit:type_name -> seawall.sensor.v1.ProcessExit
-	16, // 9: seawall.sensor.v1.Event.namespace:type_name -> seawall.sensor.v1.ProcessNamespace
-	17, // 10: seawall.sensor.v1.Event.open:type_name -> seawall.sensor.v1.FileOpen
-	18, // 11: seawall.sensor.v1.Event.rename:type_name -> seawall.sensor.v1.FileRename
-	19, // 12: seawall.sensor.v1.Event.unlink:type_name -> seawall.sensor.v1.FileUnlink
-	20, // 13: seawall.sensor.v1.Event.chmod:type_name -> seawall.sensor.v1.FileChmod
-	21, // 14: seawall.sensor.v1.Event.connect:type_name -> seawall.sensor.v1.NetworkFlow
-	21, // 15: seawall.sensor.v1.Event.accept:type_name -> seawall.sensor.v1.NetworkFlow
-	22, // 16: seawall.sensor.v1.Event.protect:type_name -> seawall.sensor.v1.MemoryChange
-	22, // 17: seawall.sensor.v1.Event.map:type_name -> seawall.sensor.v1.MemoryChange
-	24, // 18: seawall.sensor.v1.Event.cgroup_create:type_name -> seawall.sensor.v1.CgroupChange
-	24, // 19: seawall.sensor.v1.Event.cgroup_remove:type_name -> seawall.sensor.v1.CgroupChange
-	30, // 20: seawall.sensor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
-	6,  // 21: seawall.sensor.v1.Process.exe:type_name -> seawall.sensor.v1.File
-	4,  // 22: seawall.sensor.v1.Process.credentials:type_name -> seawall.sensor.v1.Credentials
-	5,  // 23: seawall.sensor.v1.Process.namespaces:type_name -> seawall.sensor.v1.Namespaces
-	30, // 24: seawall.sensor.v1.Process.exec_time:type_name -> google.protobuf.Timestamp
-	8,  // 25: seawall.sensor.v1.Process.stdio:type_name -> seawall.sensor.v1.Stdio
-	30, // 26: seawall.sensor.v1.File.change_time:type_name -> google.protobuf.Timestamp
-	7,  // 27: seawall.sensor.v1.File.origin:type_name -> seawall.sensor.v1.FileOrigin
-	30, // 28: seawall.sensor.v1.FileOrigin.time:type_name -> google.protobuf.Timestamp
-	31, // 29: seawall.sensor.v1.FileOrigin.age:type_name -> google.protobuf.Duration
-	9,  // 30: seawall.sensor.v1.Stdio.local:type_name -> seawall.sensor.v1.Address
-	9,  // 31: seawall.sensor.v1.Stdio.remote:type_name -> seawall.sensor.v1.Address
-	30, // 32: seawall.sensor.v1.Session.time:type_name -> google.protobuf.Timestamp
-	30, // 33: seawall.sensor.v1.Container.created:type_name -> google.protobuf.Timestamp
-	12, // 34: seawall.sensor.v1.Container.pod:type_name -> seawall.sensor.v1.Pod
-	28, // 35: seawall.sensor.v1.Container.labels:type_name -> seawall.sensor.v1.Container.LabelsEntry
-	3,  // 36: seawall.sensor.v1.ProcessFork.child:type_name -> seawall.sensor.v1.Process
-	3,  // 37: seawall.sensor.v1.ProcessExec.before:type_name -> seawall.sensor.v1.Process
-	5,  // 38: seawall.sensor.v1.ProcessNamespace.before:type_name -> seawall.sensor.v1.Namespaces
-	5,  // 39: seawall.sensor.v1.ProcessNamespace.after:type_name -> seawall.sensor.v1.Namespaces
-	6,  // 40: seawall.sensor.v1.FileOpen.file:type_name -> seawall.sensor.v1.File
-	6,  // 41: seawall.sensor.v1.FileRename.file:type_name -> seawall.sensor.v1.File
-	6,  // 42: seawall.sensor.v1.FileUnlink.file:type_name -> seawall.sensor.v1.File
-	6,  // 43: seawall.sensor.v1.FileChmod.file:type_name -> seawall.sensor.v1.File
-	9,  // 44: seawall.sensor.v1.NetworkFlow.local:type_name -> seawall.sensor.v1.Address
-	9,  // 45: seawall.sensor.v1.NetworkFlow.remote:type_name -> seawall.sensor.v1.Address
-	23, // 46: seawall.sensor.v1.MemoryChange.before:type_name -> seawall.sensor.v1.Protection
-	23, // 47: seawall.sensor.v1.MemoryChange.after:type_name -> seawall.sensor.v1.Protection
-	6,  // 48: seawall.sensor.v1.MemoryChange.file:type_name -> seawall.sensor.v1.File
-	1,  // 49: seawall.sensor.v1.Detection.severity:type_name -> seawall.sensor.v1.Severity
-	29, // 50: seawall.sensor.v1.Detection.evidence:type_name -> seawall.sensor.v1.Detection.EvidenceEntry
-	2,  // 51: seawall.sensor.v1.Detection.event:type_name -> seawall.sensor.v1.Event
-	30, // 52: seawall.sensor.v1.Gap.since:type_name -> google.protobuf.Timestamp
-	30, // 53: seawall.sensor.v1.Gap.until:type_name -> google.protobuf.Timestamp
-	2,  // 54: seawall.sensor.v1.Record.event:type_name -> seawall.sensor.v1.Event
-	25, // 55: seawall.sensor.v1.Record.detection:type_name -> seawall.sensor.v1.Detection
-	26, // 56: seawall.sensor.v1.Record.gap:type_name -> seawall.sensor.v1.Gap
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	11, // 6: seawall.sensor.v1.Event.entered_container:type_name -> seawall.sensor.v1.Container
+	13, // 7: seawall.sensor.v1.Event.fork:type_name -> seawall.sensor.v1.ProcessFork
+	14, // 8: seawall.sensor.v1.Event.exec:type_name -> seawall.sensor.v1.ProcessExec
+	15, // 9: seawall.sensor.v1.Event.exit:type_name -> seawall.sensor.v1.ProcessExit
+	16, // 10: seawall.sensor.v1.Event.namespace:type_name -> seawall.sensor.v1.ProcessNamespace
+	17, // 11: seawall.sensor.v1.Event.open:type_name -> seawall.sensor.v1.FileOpen
+	18, // 12: seawall.sensor.v1.Event.rename:type_name -> seawall.sensor.v1.FileRename
+	19, // 13: seawall.sensor.v1.Event.unlink:type_name -> seawall.sensor.v1.FileUnlink
+	20, // 14: seawall.sensor.v1.Event.chmod:type_name -> seawall.sensor.v1.FileChmod
+	21, // 15: seawall.sensor.v1.Event.connect:type_name -> seawall.sensor.v1.NetworkFlow
+	21, // 16: seawall.sensor.v1.Event.accept:type_name -> seawall.sensor.v1.NetworkFlow
+	22, // 17: seawall.sensor.v1.Event.protect:type_name -> seawall.sensor.v1.MemoryChange
+	22, // 18: seawall.sensor.v1.Event.map:type_name -> seawall.sensor.v1.MemoryChange
+	24, // 19: seawall.sensor.v1.Event.cgroup_create:type_name -> seawall.sensor.v1.CgroupChange
+	24, // 20: seawall.sensor.v1.Event.cgroup_remove:type_name -> seawall.sensor.v1.CgroupChange
+	30, // 21: seawall.sensor.v1.Process.start_time:type_name -> google.protobuf.Timestamp
+	6,  // 22: seawall.sensor.v1.Process.exe:type_name -> seawall.sensor.v1.File
+	4,  // 23: seawall.sensor.v1.Process.credentials:type_name -> seawall.sensor.v1.Credentials
+	5,  // 24: seawall.sensor.v1.Process.namespaces:type_name -> seawall.sensor.v1.Namespaces
+	30, // 25: seawall.sensor.v1.Process.exec_time:type_name -> google.protobuf.Timestamp
+	8,  // 26: seawall.sensor.v1.Process.stdio:type_name -> seawall.sensor.v1.Stdio
+	30, // 27: seawall.sensor.v1.File.change_time:type_name -> google.protobuf.Timestamp
+	7,  // 28: seawall.sensor.v1.File.origin:type_name -> seawall.sensor.v1.FileOrigin
+	30, // 29: seawall.sensor.v1.FileOrigin.time:type_name -> google.protobuf.Timestamp
+	31, // 30: seawall.sensor.v1.FileOrigin.age:type_name -> google.protobuf.Duration
+	9,  // 31: seawall.sensor.v1.Stdio.local:type_name -> seawall.sensor.v1.Address
+	9,  // 32: seawall.sensor.v1.Stdio.remote:type_name -> seawall.sensor.v1.Address
+	30, // 33: seawall.sensor.v1.Session.time:type_name -> google.protobuf.Timestamp
+	30, // 34: seawall.sensor.v1.Container.created:type_name -> google.protobuf.Timestamp
+	12, // 35: seawall.sensor.v1.Container.pod:type_name -> seawall.sensor.v1.Pod
+	28, // 36: seawall.sensor.v1.Container.labels:type_name -> seawall.sensor.v1.Container.LabelsEntry
+	3,  // 37: seawall.sensor.v1.ProcessFork.child:type_name -> seawall.sensor.v1.Process
+	3,  // 38: seawall.sensor.v1.ProcessExec.before:type_name -> seawall.sensor.v1.Process
+	5,  // 39: seawall.sensor.v1.ProcessNamespace.before:type_name -> seawall.sensor.v1.Namespaces
+	5,  // 40: seawall.sensor.v1.ProcessNamespace.after:type_name -> seawall.sensor.v1.Namespaces
+	6,  // 41: seawall.sensor.v1.FileOpen.file:type_name -> seawall.sensor.v1.File
+	6,  // 42: seawall.sensor.v1.FileRename.file:type_name -> seawall.sensor.v1.File
+	6,  // 43: seawall.sensor.v1.FileUnlink.file:type_name -> seawall.sensor.v1.File
+	6,  // 44: seawall.sensor.v1.FileChmod.file:type_name -> seawall.sensor.v1.File
+	9,  // 45: seawall.sensor.v1.NetworkFlow.local:type_name -> seawall.sensor.v1.Address
+	9,  // 46: seawall.sensor.v1.NetworkFlow.remote:type_name -> seawall.sensor.v1.Address
+	23, // 47: seawall.sensor.v1.MemoryChange.before:type_name -> seawall.sensor.v1.Protection
+	23, // 48: seawall.sensor.v1.MemoryChange.after:type_name -> seawall.sensor.v1.Protection
+	6,  // 49: seawall.sensor.v1.MemoryChange.file:type_name -> seawall.sensor.v1.File
+	1,  // 50: seawall.sensor.v1.Detection.severity:type_name -> seawall.sensor.v1.Severity
+	29, // 51: seawall.sensor.v1.Detection.evidence:type_name -> seawall.sensor.v1.Detection.EvidenceEntry
+	2,  // 52: seawall.sensor.v1.Detection.event:type_name -> seawall.sensor.v1.Event
+	30, // 53: seawall.sensor.v1.Gap.since:type_name -> google.protobuf.Timestamp
+	30, // 54: seawall.sensor.v1.Gap.until:type_name -> google.protobuf.Timestamp
+	2,  // 55: seawall.sensor.v1.Record.event:type_name -> seawall.sensor.v1.Event
+	25, // 56: seawall.sensor.v1.Record.detection:type_name -> seawall.sensor.v1.Detection
+	26, // 57: seawall.sensor.v1.Record.gap:type_name -> seawall.sensor.v1.Gap
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_proto_sensor_v1_event_proto_init() }

@@ -36,6 +36,8 @@ const (
 	Lane_LANE_DETECTIONS Lane = 1
 	// Events.
 	Lane_LANE_TELEMETRY Lane = 2
+	// Events that are entries; worth less than detections and more than telemetry.
+	Lane_LANE_ENTRIES Lane = 3
 )
 
 // Enum value maps for Lane.
@@ -44,11 +46,13 @@ var (
 		0: "LANE_UNSPECIFIED",
 		1: "LANE_DETECTIONS",
 		2: "LANE_TELEMETRY",
+		3: "LANE_ENTRIES",
 	}
 	Lane_value = map[string]int32{
 		"LANE_UNSPECIFIED": 0,
 		"LANE_DETECTIONS":  1,
 		"LANE_TELEMETRY":   2,
+		"LANE_ENTRIES":     3,
 	}
 )
 
@@ -1697,11 +1701,12 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\aApplied\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x12+\n" +
-	"\x04part\x18\x03 \x01(\x0e2\x17.seawall.sensor.v1.PartR\x04part*E\n" +
+	"\x04part\x18\x03 \x01(\x0e2\x17.seawall.sensor.v1.PartR\x04part*W\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fLANE_DETECTIONS\x10\x01\x12\x12\n" +
-	"\x0eLANE_TELEMETRY\x10\x02*b\n" +
+	"\x0eLANE_TELEMETRY\x10\x02\x12\x10\n" +
+	"\fLANE_ENTRIES\x10\x03*b\n" +
 	"\tTelemetry\x12\x19\n" +
 	"\x15TELEMETRY_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eTELEMETRY_NONE\x10\x01\x12\x13\n" +
