@@ -61,8 +61,9 @@ func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *red
 		SettingsFile: filepath.Join(c.StateDir, "settings"), Bundles: inForce,
 		BootID: bootID, Node: c.Node, MachineID: machineID, Version: obs.Version(), Kernel: kernelRelease(),
 		Begin: r.confirmed, Hooks: func() []uplink.Hook { return hooksOf(sensor.Hooks()) },
-		Ledger: func() []uplink.LedgerLine { return r.ledger(sensor) },
-		Now:    time.Now, Wait: sleep, Random: rand.Float64, Log: log,
+		Ledger:    func() []uplink.LedgerLine { return r.ledger(sensor) },
+		LostExecs: func() uint64 { return r.lostExecs(sensor) },
+		Now:       time.Now, Wait: sleep, Random: rand.Float64, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -166,6 +167,15 @@ func (r *reporter) ledger(sensor *probe.Sensor) []uplink.LedgerLine {
 		})
 	}
 	return lines
+}
+
+// lostExecs counts execs that the kernel saw and could not tell of; 0: nobody knows.
+func (r *reporter) lostExecs(sensor *probe.Sensor) uint64 {
+	c, err := sensor.Count(event.KindProcessExec)
+	if err != nil {
+		r.log.Warn("nobody knows whether execs were lost", zap.Error(err))
+	}
+	return c.DroppedRing + c.DroppedScratch
 }
 
 func hooksOf(statuses []probe.HookStatus) []uplink.Hook {

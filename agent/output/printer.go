@@ -85,7 +85,7 @@ func (p *Printer) Lost() []queue.Lost { return p.lost.Lost() }
 
 // Queued is how many records wait.
 func (p *Printer) Queued() int {
-	events, detections := p.queue.Len()
+	events, detections, _ := p.queue.Len() // entries are among the events
 	return events + detections
 }
 

@@ -32,24 +32,33 @@ func (c KindCount) Unbalanced() int64 {
 func (s *Sensor) Ledger() ([]KindCount, error) {
 	counts := make([]KindCount, 0, len(event.Kinds))
 	for _, kind := range event.Kinds {
-		var rows []bpf.LayoutLedgerRow
-		if err := s.maps.ledger.Lookup(uint32(kind), &rows); err != nil {
-			return nil, fmt.Errorf("read ledger of %s: %w", kind, err)
-		}
-		c := KindCount{Kind: kind}
-		for _, r := range rows {
-			c.Seen += r.Seen
-			c.FilteredOwn += r.FilteredOwn
-			c.FilteredInterest += r.FilteredInterest
-			c.FilteredRepeat += r.FilteredRepeat
-			c.FilteredRate += r.FilteredRate
-			c.Emitted += r.Emitted
-			c.DroppedRing += r.DroppedRing
-			c.DroppedScratch += r.DroppedScratch
+		c, err := s.Count(kind)
+		if err != nil {
+			return nil, err
 		}
 		counts = append(counts, c)
 	}
 	return counts, nil
+}
+
+// Count reads the kernel's counts of one kind.
+func (s *Sensor) Count(kind event.Kind) (KindCount, error) {
+	c := KindCount{Kind: kind}
+	var rows []bpf.LayoutLedgerRow
+	if err := s.maps.ledger.Lookup(uint32(kind), &rows); err != nil {
+		return c, fmt.Errorf("read ledger of %s: %w", kind, err)
+	}
+	for _, r := range rows {
+		c.Seen += r.Seen
+		c.FilteredOwn += r.FilteredOwn
+		c.FilteredInterest += r.FilteredInterest
+		c.FilteredRepeat += r.FilteredRepeat
+		c.FilteredRate += r.FilteredRate
+		c.Emitted += r.Emitted
+		c.DroppedRing += r.DroppedRing
+		c.DroppedScratch += r.DroppedScratch
+	}
+	return c, nil
 }
 
 // RingCount is what one ring's reader knows.

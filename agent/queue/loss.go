@@ -24,12 +24,19 @@ const (
 // String is the reason in metrics; for people the owner has better words.
 func (r Reason) String() string { return [...]string{"events", "bytes", "space", "encoding"}[r] }
 
-// Detections is the place of detections among classes: that of no kind of event.
-const Detections = event.KindNone
+// Detections and Entries are the places of detections, and of events that are entries into
+// containers, among classes: no kind of event has them.
+const (
+	Detections = event.KindNone
+	Entries    = event.KindMax
+)
 
 func class(k event.Kind) string {
-	if k == Detections {
+	switch k {
+	case Detections:
 		return "detection"
+	case Entries:
+		return "entry"
 	}
 	return k.String()
 }
@@ -37,7 +44,7 @@ func class(k event.Kind) string {
 // Losses are gaps that grow, by class and reason. Counts are exact; an interval may be
 // wider than its gap by what is lost while it is told. Add and Lost are for any
 // goroutine, Gaps for one.
-type Losses [event.KindMax][reasons]loss
+type Losses [event.KindMax + 1][reasons]loss
 
 type loss struct {
 	count, told  atomic.Uint64
@@ -84,7 +91,7 @@ func (l *loss) gap(class, reason string) *sensorv1.Gap {
 
 // Lost is how many records got no further.
 type Lost struct {
-	Class  string // event or detection
+	Class  string // event, detection or entry
 	Reason string
 	Count  uint64
 }
@@ -97,7 +104,10 @@ func (l *Losses) Lost() []Lost {
 		for k := Detections + 1; k < event.KindMax; k++ {
 			events.Count += l[k][why].count.Load()
 		}
-		lost = append(lost, events, Lost{Class: "detection", Reason: why.String(), Count: l[Detections][why].count.Load()})
+		lost = append(lost, events)
+		for _, k := range []event.Kind{Detections, Entries} {
+			lost = append(lost, Lost{Class: class(k), Reason: why.String(), Count: l[k][why].count.Load()})
+		}
 	}
 	return lost
 }

@@ -2,9 +2,6 @@ package queue
 
 import (
 	"sync"
-	"sync/atomic"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/seawall-security/seawall/internal/event"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
@@ -17,17 +14,19 @@ const (
 	// Some seconds of a node under attack.
 	MaxDetections     = 4096
 	MaxDetectionBytes = 16 << 20
+	// Some 100 s of exec probes on 100 pods every 10 s, which no storm of events may push out.
+	MaxEntries    = 1024
+	MaxEntryBytes = 4 << 20
 	// As many as usually fit in the bytes, at some 2 KiB each.
 	MaxEvents     = 8192
 	MaxEventBytes = 16 << 20
 )
 
-// Queue holds what waits. PutEvent and PutDetection are for one goroutine, all that takes
-// for another; Len may be called by any.
+// Queue holds what waits. What puts is for one goroutine, all that takes for another; Len
+// may be called by any.
 type Queue struct {
-	events     chan *event.Event
-	detections chan []byte  // in wire form, which can be measured
-	encoded    atomic.Int64 // what detections take
+	events              chan *event.Event
+	detections, entries encoded
 
 	mu     sync.Mutex
 	weight event.Weight // of events: those in the channel, and the one in the taker's hands
@@ -35,7 +34,11 @@ type Queue struct {
 
 // New returns an empty queue.
 func New() *Queue {
-	return &Queue{events: make(chan *event.Event, MaxEvents), detections: make(chan []byte, MaxDetections)}
+	return &Queue{
+		events:     make(chan *event.Event, MaxEvents),
+		detections: encoded{records: make(chan []byte, MaxDetections), max: MaxDetectionBytes},
+		entries:    encoded{records: make(chan []byte, MaxEntries), max: MaxEntryBytes},
+	}
 }
 
 // PutEvent takes a copy of an event, or says why not.
@@ -73,37 +76,36 @@ func (q *Queue) Done(ev *event.Event) {
 }
 
 // PutDetection takes a copy of a detection, or says why not.
-func (q *Queue) PutDetection(d *sensorv1.Detection) (Reason, bool) {
-	encoded, err := proto.Marshal(d)
-	if err != nil {
-		return NotEncoded, false
-	}
-	if len(q.detections) == cap(q.detections) {
-		return Many, false
-	}
-	if q.encoded.Load()+taken(encoded) > MaxDetectionBytes {
-		return Much, false
-	}
-	q.encoded.Add(taken(encoded))
-	q.detections <- encoded
-	return 0, true
-}
+func (q *Queue) PutDetection(d *sensorv1.Detection) (Reason, bool) { return q.detections.put(d) }
 
 // Detections gives what waits, in order, each for one call of Decode.
-func (q *Queue) Detections() <-chan []byte { return q.detections }
-
-// taken is what an encoded detection takes: objects are rounded up by as much as a fifth.
-func taken(encoded []byte) int64 { return int64(len(encoded) + len(encoded)/4) }
+func (q *Queue) Detections() <-chan []byte { return q.detections.records }
 
 // Decode makes a detection of what was taken out.
-func (q *Queue) Decode(encoded []byte) (*sensorv1.Detection, error) {
-	q.encoded.Add(-taken(encoded))
+func (q *Queue) Decode(record []byte) (*sensorv1.Detection, error) {
 	d := &sensorv1.Detection{}
-	return d, proto.Unmarshal(encoded, d)
+	return d, q.detections.take(record, d)
 }
 
-// Len is how many events and detections wait.
-func (q *Queue) Len() (events, detections int) { return len(q.events), len(q.detections) }
+// PutEntry takes a copy of an event that is an entry into a container, or says why not.
+func (q *Queue) PutEntry(e *sensorv1.Event) (Reason, bool) { return q.entries.put(e) }
+
+// Entries gives what waits, in order, each for one call of DecodeEntry.
+func (q *Queue) Entries() <-chan []byte { return q.entries.records }
+
+// DecodeEntry makes an event of what was taken out.
+func (q *Queue) DecodeEntry(record []byte) (*sensorv1.Event, error) {
+	e := &sensorv1.Event{}
+	return e, q.entries.take(record, e)
+}
+
+// Len is how many events, detections and entries wait.
+func (q *Queue) Len() (events, detections, entries int) {
+	return len(q.events), len(q.detections.records), len(q.entries.records)
+}
 
 // Empty reports whether nothing waits.
-func (q *Queue) Empty() bool { return len(q.detections) == 0 && len(q.events) == 0 }
+func (q *Queue) Empty() bool {
+	events, detections, entries := q.Len()
+	return events+detections+entries == 0
+}

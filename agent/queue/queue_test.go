@@ -142,16 +142,16 @@ func TestDetectionsAreBoundedInMemory(t *testing.T) {
 	if held := heap() - before; held > MaxDetectionBytes {
 		t.Errorf("%d bytes are held, not %d", held, MaxDetectionBytes)
 	}
-	queued := uint64(len(q.detections))
+	queued := uint64(len(q.Detections()))
 	if lost == 0 || queued+lost != flood {
 		t.Errorf("%d queued, %d booked as lost, of %d", queued, lost, flood)
 	}
-	for len(q.detections) > 0 {
+	for len(q.Detections()) > 0 {
 		if _, err := q.Decode(<-q.Detections()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if held := q.encoded.Load(); held != 0 {
+	if held := q.detections.bytes.Load(); held != 0 {
 		t.Errorf("%d bytes are counted when all is taken", held)
 	}
 }
@@ -184,6 +184,6 @@ func BenchmarkDetection(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		q.PutDetection(message)
-		q.encoded.Add(-taken(<-q.detections))
+		q.detections.bytes.Add(-taken(<-q.Detections()))
 	}
 }

@@ -3,8 +3,9 @@
 //
 // An [Uplink] is the pipeline's sink. It queues on the reader's goroutine (agent/queue) and
 // never holds it up. On its own goroutine it converts, masks credentials and appends to a
-// spool (internal/spool), in two lanes: detections, with gaps, before telemetry. Which
-// events go up is a setting ([Telemetry]); detections always do. What the queue had no place
+// spool (internal/spool), in three lanes: detections, with gaps, before entries
+// into containers before telemetry. Which events go up is a setting ([Telemetry]); detections
+// and entries always do. What the queue had no place
 // for and what the spool dropped goes up as Gap records: nothing is lost silently.
 //
 // A second goroutine keeps one stream to the collector and sends what the spool gives, in

@@ -28,6 +28,8 @@ func (s *session) take(m *sensorv1.ToAgent) (*sensorv1.Applied, error) {
 		switch p := body.Ack.GetPosition(); p.GetLane() {
 		case sensorv1.Lane_LANE_DETECTIONS:
 			return nil, s.detections.ack(p)
+		case sensorv1.Lane_LANE_ENTRIES:
+			return nil, s.entries.ack(p)
 		case sensorv1.Lane_LANE_TELEMETRY:
 			return nil, s.telemetry.ack(p)
 		default:

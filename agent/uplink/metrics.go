@@ -12,11 +12,11 @@ import (
 
 // counts are what became of what goes up.
 type counts struct {
-	connected             atomic.Bool
-	reconnects            atomic.Uint64
-	detections, telemetry laneCounts
-	latency               prometheus.Histogram // of detections
-	timed                 atomic.Uint64        // the highest sequence in it: what is read again was told
+	connected                      atomic.Bool
+	reconnects                     atomic.Uint64
+	detections, entries, telemetry laneCounts
+	latency                        prometheus.Histogram // of detections
+	timed                          atomic.Uint64        // the highest sequence in it: what is read again was told
 }
 
 func newLatency() prometheus.Histogram {
@@ -41,8 +41,11 @@ type laneCounts struct {
 }
 
 func (c *counts) of(lane spool.Lane) *laneCounts {
-	if lane == detections {
+	switch lane {
+	case detections:
 		return &c.detections
+	case entries:
+		return &c.entries
 	}
 	return &c.telemetry
 }
@@ -76,14 +79,15 @@ func (u *Uplink) Collect(ch chan<- prometheus.Metric) {
 	ch <- u.counts.latency
 	show("connected", "Whether the collector has greeted this agent on a stream that stands.", gauge, connected, nil)
 	show("reconnects_total", "Times a stream was begun after the first.", counter, float64(u.counts.reconnects.Load()), nil)
-	for _, lane := range []spool.Lane{detections, telemetry} {
+	for _, lane := range []spool.Lane{detections, entries, telemetry} {
 		c, with := u.counts.of(lane), labels{"lane": string(lane)}
 		show("sent_total", "Items sent, again ones included.", counter, float64(c.sent.Load()), with)
 		show("acked_total", "Items that the collector has on its disk.", counter, float64(c.acked.Load()), with)
 	}
-	events, waiting := u.queue.Len()
-	show("queued", "Records that wait to be spooled.", gauge, float64(events), labels{"class": "event"})
-	show("queued", "Records that wait to be spooled.", gauge, float64(waiting), labels{"class": "detection"})
+	events, found, entered := u.queue.Len()
+	for class, n := range map[string]int{"event": events, "detection": found, "entry": entered} {
+		show("queued", "Records that wait to be spooled.", gauge, float64(n), labels{"class": class})
+	}
 	for _, lost := range u.lost.Lost() {
 		show("not_spooled_total", "Records that never reached the spool: the queue was full of events or bytes, the spool took none, or they did not encode.",
 			counter, float64(lost.Count), labels{"class": lost.Class, "reason": lost.Reason})

@@ -41,6 +41,7 @@ type session struct {
 	stream      stream
 	certificate *x509.Certificate // that the stream began with
 	detections  *lane
+	entries     *lane
 	telemetry   *lane
 	answers     chan *sensorv1.Applied
 	orders      *orders
@@ -70,6 +71,10 @@ func (u *Uplink) serve(ctx context.Context, client sensorv1.SensorClient) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, s.detections.reader.Close()) }()
+	if s.entries, err = u.openLane(entries, sensorv1.Lane_LANE_ENTRIES, welcome); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.entries.reader.Close()) }()
 	if s.telemetry, err = u.openLane(telemetry, sensorv1.Lane_LANE_TELEMETRY, welcome); err != nil {
 		return err
 	}
@@ -82,6 +87,7 @@ func (u *Uplink) serve(ctx context.Context, client sensorv1.SensorClient) (err e
 	others.Go(func() { cancel(s.receive(ctx)) })
 	others.Go(func() { s.obey(ctx) })
 	others.Go(func() { cancel(s.detections.collect(ctx)) })
+	others.Go(func() { cancel(s.entries.collect(ctx)) })
 	others.Go(func() { cancel(s.telemetry.collect(ctx)) })
 	err = s.send(ctx)
 	cancel(err)
@@ -121,7 +127,7 @@ func (u *Uplink) greet(stream stream) (*sensorv1.Welcome, error) {
 	return welcome, nil
 }
 
-// send is the only one that sends. Detections go first.
+// send is the only one that sends. Detections go first, entries next.
 func (s *session) send(ctx context.Context) error {
 	status := time.NewTicker(statusInterval)
 	defer status.Stop()
@@ -135,19 +141,26 @@ func (s *session) send(ctx context.Context) error {
 			m = s.detections.sending(items)
 		default:
 			select {
-			case items := <-s.detections.batches:
-				m = s.detections.sending(items)
-			case items := <-s.telemetry.batches:
-				m = s.telemetry.sending(items)
-			case applied := <-s.answers:
-				m = &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Applied{Applied: applied}}
-			case <-status.C:
-				if s.uplink.options.Enrolment.Certificate() != s.certificate {
-					return errRenewed
+			case items := <-s.entries.batches:
+				m = s.entries.sending(items)
+			default:
+				select {
+				case items := <-s.detections.batches:
+					m = s.detections.sending(items)
+				case items := <-s.entries.batches:
+					m = s.entries.sending(items)
+				case items := <-s.telemetry.batches:
+					m = s.telemetry.sending(items)
+				case applied := <-s.answers:
+					m = &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Applied{Applied: applied}}
+				case <-status.C:
+					if s.uplink.options.Enrolment.Certificate() != s.certificate {
+						return errRenewed
+					}
+					m = &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Status{Status: s.uplink.status()}}
+				case <-ctx.Done():
+					return context.Cause(ctx)
 				}
-				m = &sensorv1.FromAgent{Body: &sensorv1.FromAgent_Status{Status: s.uplink.status()}}
-			case <-ctx.Done():
-				return context.Cause(ctx)
 			}
 		}
 		if err := s.say(ctx, m); err != nil {

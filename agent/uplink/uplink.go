@@ -22,10 +22,11 @@ import (
 // Lanes of the spool, by rank.
 const (
 	detections spool.Lane = "detections"
+	entries    spool.Lane = "entries"
 	telemetry  spool.Lane = "telemetry"
 )
 
-// Telemetry says which events go up, beside detections.
+// Telemetry says which events go up, beside detections and entries into containers.
 type Telemetry string
 
 const (
@@ -81,6 +82,9 @@ type Options struct {
 	// Hooks and Ledger say how the agent is, at the time they are asked.
 	Hooks  func() []Hook
 	Ledger func() []LedgerLine
+	// LostExecs, if set, counts execs that the kernel could not tell of since the agent
+	// started: each may have been an entry.
+	LostExecs func() uint64
 
 	Now func() time.Time
 	// Wait sleeps and returns the context's error if that ends first.
@@ -106,8 +110,10 @@ type Uplink struct {
 
 	settings atomic.Pointer[afar] // in force
 
-	told   time.Time // the writer's: when gaps were appended last
-	buffer []byte    // the writer's
+	told    time.Time // the writer's: when gaps were appended last
+	unheard uint64    // the writer's: execs that the kernel lost, as far as was told
+	asked   time.Time // the writer's: when that was asked for last
+	buffer  []byte    // the writer's
 
 	sequence sync.Mutex // held from the choice of a sequence to its Append
 	counts   counts
@@ -117,6 +123,7 @@ type Uplink struct {
 // Open opens the spool; Run sends, Close closes it.
 func Open(o Options) (*Uplink, error) {
 	u := &Uplink{options: o, log: o.Log.Named("uplink"), queue: queue.New(), first: uint64(sinceBoot()), acked: make(chan struct{}, 1)}
+	u.asked = o.Now()
 	u.counts.latency = newLatency()
 	u.redactor.Store(o.Redactor)
 	u.restore()
@@ -125,7 +132,7 @@ func Open(o Options) (*Uplink, error) {
 	}
 	var err error
 	u.spool, err = spool.Open(o.Folder, spool.Options{
-		Lanes: []spool.Lane{detections, telemetry}, MaxBytes: o.MaxBytes, SegmentBytes: o.segmentBytes, OnGap: u.spoolGap,
+		Lanes: []spool.Lane{detections, entries, telemetry}, MaxBytes: o.MaxBytes, SegmentBytes: o.segmentBytes, OnGap: u.spoolGap,
 	})
 	if err != nil {
 		return nil, err
@@ -148,8 +155,15 @@ func (u *Uplink) useKey() error {
 	return nil
 }
 
-// Event queues an event if it is to go up. It may be lent.
+// Event queues an event if it is to go up. It may be lent. One that is an entry into a
+// container always is: the collector has to know who came in, and that nobody else did.
 func (u *Uplink) Event(ev *event.Event) {
+	if ev.Entry {
+		if why, ok := u.queue.PutEntry(ev.Proto(u.options.BootID)); !ok {
+			u.lost.Add(queue.Entries, why, u.options.Now())
+		}
+		return
+	}
 	switch u.settings.Load().mode {
 	case None:
 		return

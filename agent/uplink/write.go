@@ -24,31 +24,48 @@ const (
 // Classes of entries in the spool, beside the kinds of events.
 const (
 	classDetection = uint8(event.KindNone)
+	classEntry     = uint8(254)
 	classGap       = uint8(255)
 )
 
-// write takes from the queue until ctx has ended and nothing is left.
+// write takes from the queue until ctx has ended and nothing is left: detections before
+// entries before other events.
 func (u *Uplink) write(ctx context.Context) {
+	idle := time.NewTicker(gapInterval)
+	defer idle.Stop()
 	for {
 		select {
 		case d := <-u.queue.Detections():
 			u.detection(d)
 		default:
 			select {
-			case d := <-u.queue.Detections():
-				u.detection(d)
-			case ev := <-u.queue.Events():
-				u.event(ev)
-			case <-ctx.Done():
-				if u.queue.Empty() {
-					u.gaps()
-					return
+			case e := <-u.queue.Entries():
+				u.entry(e)
+			default:
+				select {
+				case d := <-u.queue.Detections():
+					u.detection(d)
+				case e := <-u.queue.Entries():
+					u.entry(e)
+				case ev := <-u.queue.Events():
+					u.event(ev)
+				case <-idle.C:
+				case <-ctx.Done():
+					if u.queue.Empty() {
+						u.gaps()
+						u.gapOfExecs(u.options.Now())
+						return
+					}
 				}
 			}
 		}
-		if now := u.options.Now(); u.queue.Empty() || now.Sub(u.told) >= gapInterval {
+		now := u.options.Now()
+		if u.queue.Empty() || now.Sub(u.told) >= gapInterval {
 			u.told = now
 			u.gaps()
+		}
+		if now.Sub(u.asked) >= gapInterval {
+			u.gapOfExecs(now)
 		}
 	}
 }
@@ -61,6 +78,16 @@ func (u *Uplink) detection(encoded []byte) {
 	}
 	r := &sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}}
 	u.spoolRecord(detections, queue.Detections, classDetection, d.GetEvent().GetTime().AsTime(), r)
+}
+
+func (u *Uplink) entry(encoded []byte) {
+	e, err := u.queue.DecodeEntry(encoded)
+	if err != nil {
+		u.refuse(queue.Entries, queue.NotEncoded, err)
+		return
+	}
+	r := &sensorv1.Record{Body: &sensorv1.Record_Event{Event: e}}
+	u.spoolRecord(entries, queue.Entries, classEntry, e.GetTime().AsTime(), r)
 }
 
 func (u *Uplink) event(ev *event.Event) {

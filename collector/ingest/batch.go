@@ -27,7 +27,9 @@ const (
 // check says what is wrong with a batch as a whole; such a batch is the agent's
 // fault and ends its stream.
 func check(b *sensorv1.Batch) error {
-	if b.Lane != sensorv1.Lane_LANE_DETECTIONS && b.Lane != sensorv1.Lane_LANE_TELEMETRY {
+	switch b.Lane {
+	case sensorv1.Lane_LANE_DETECTIONS, sensorv1.Lane_LANE_ENTRIES, sensorv1.Lane_LANE_TELEMETRY:
+	default:
 		return fmt.Errorf("batch of lane %d", b.Lane)
 	}
 	if len(b.Items) == 0 {
