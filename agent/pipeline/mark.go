@@ -32,6 +32,23 @@ func (p *Pipeline) Mark(k event.Key, reasons event.Tree) {
 	p.marked[k] = struct{}{}
 }
 
+// followVisit has the kernel follow who came into a container past its runtime, as it
+// does by itself who came through it. Of children that were born before their parent was
+// marked the next program or child tells.
+func (p *Pipeline) followVisit(ev *event.Event) {
+	if ev.Session == nil || !ev.Session.ByNamespace || ev.Tree.Has(event.TreeEntered) {
+		return
+	}
+	ev.Tree |= event.TreeEntered
+	switch x := ev.Payload.(type) {
+	case *event.Exec, *event.Namespace:
+		p.Mark(ev.Actor, event.TreeEntered)
+	case *event.Fork:
+		p.Mark(ev.Actor, event.TreeEntered)
+		p.Mark(x.Child, event.TreeEntered)
+	}
+}
+
 // forgetMarks drops the marks of processes that nobody remembers: their exit was lost. If
 // all are remembered, one mark goes, so that following never ends for good.
 func (p *Pipeline) forgetMarks() {

@@ -164,6 +164,9 @@ func (p *Pipeline) Record(record []byte) {
 		return
 	}
 	c, wait := p.whose(ev, true)
+	if wait == 0 && ev.EnteredHome != nil {
+		ev.EnteredContainer, wait = p.at(ev.EnteredHome)
+	}
 	if wait != 0 {
 		p.pend(wait, ev)
 		return
@@ -239,6 +242,9 @@ func (p *Pipeline) release(id uint64, must bool) {
 	for _, ev := range p.pen.take(id) {
 		p.ledger.penned(ev.Kind, -1)
 		ev.Container = p.decide(ev)
+		if ev.EnteredHome != nil {
+			ev.EnteredContainer = p.settle(ev.EnteredHome)
+		}
 		p.finish(ev)
 	}
 	p.ledger.penBytes.Store(int64(p.pen.weight.Bytes()))
@@ -249,6 +255,7 @@ func (p *Pipeline) finish(ev *event.Event) {
 	p.sequence++
 	ev.Sequence = p.sequence
 	p.ledger.delivered(ev.Kind)
+	p.followVisit(ev)
 	p.current = ev
 	p.matcher.Match(ev, p.matched)
 	p.current = nil

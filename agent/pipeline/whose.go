@@ -52,6 +52,15 @@ func (p *Pipeline) at(home event.Home) (c *event.Container, wait uint64) {
 	return c, 0
 }
 
+// settle is at for an event that cannot wait any longer.
+func (p *Pipeline) settle(home event.Home) *event.Container {
+	c, pending := home.Container()
+	if pending {
+		return p.options.Containers.Settle(home.Cgroup())
+	}
+	return c
+}
+
 // decide is whose for an event that cannot wait any longer. A process in a cgroup that
 // nobody can tell is a container's if its mount namespace is not the host's: rules for
 // containers hold for it, though nobody knows which container it is.

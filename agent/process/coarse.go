@@ -26,7 +26,7 @@ func (t *Table) upgrade(k, parent event.Key) *entry {
 	delete(t.coarse, k.TGID)
 	t.count.upgraded.Add(1)
 
-	s := &snapshot{Process: e.now.Process}
+	s := &snapshot{Process: e.now.Process, outer: e.now.outer, left: e.now.left}
 	t.identify(&s.Process, k)
 	s.Coarse = false
 	above := e.now.parent

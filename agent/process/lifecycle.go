@@ -30,7 +30,7 @@ func (t *Table) fork(ev *event.Event, f *event.Fork) {
 
 // child makes the snapshot of a process that has just been forked.
 func (t *Table) child(ev *event.Event, f *event.Fork, creator *snapshot) *snapshot {
-	s := &snapshot{Process: creator.Process}
+	s := &snapshot{Process: creator.Process, outer: creator.outer}
 	p := &s.Process
 	t.identify(p, f.Child)
 	p.Coarse = false
@@ -63,9 +63,9 @@ func (t *Table) adopt(child *entry, creator *snapshot) {
 	if known.parent != nil && known.parent.Key == creator.Key || known.Key == creator.Key {
 		return
 	}
-	s := &snapshot{Process: known.Process}
+	s := &snapshot{Process: known.Process, outer: child.now.outer, left: child.now.left}
 	if s.Session == nil && s.CgroupID == creator.CgroupID {
-		s.Session = creator.Session
+		s.Session, s.outer = creator.Session, creator.outer
 	}
 	if s.Home == nil {
 		s.Home = creator.Home
@@ -96,13 +96,15 @@ func (t *Table) exec(ev *event.Event, x *event.Exec) {
 	s.Session, s.Home = session, home
 	if e != nil {
 		s.ID = e.now.ID
+		s.outer, s.left = e.now.outer, e.now.left
 	} else {
 		s.Home = t.homeUnder(&s.Process, parent)
 	}
 	if x.Entered {
-		t.enter(s, parent, t.find(ev.Parent, event.Key{}), x.Init, s.ExecTime)
+		ev.Entry = t.enter(s, parent, t.find(ev.Parent, event.Key{}), x.Init, s.ExecTime)
 	}
 	t.publish(s, parent)
+	t.entered(ev, t.visit(s, s.ExecTime))
 	if e != nil {
 		t.replace(e, s, ev.Time)
 	} else {
@@ -169,7 +171,7 @@ func (t *Table) namespace(ev *event.Event, n *event.Namespace) {
 		// The event counts the pid namespace of coming children; the process's own
 		// never changes.
 		after.PID = e.now.Namespaces.PID
-		t.move(e, merge(e.now.Namespaces, after), ev.Time)
+		t.move(e, merge(e.now.Namespaces, after), ev)
 	}
 	show(ev, e)
 }
@@ -182,17 +184,26 @@ func (t *Table) follow(e *entry, ev *event.Event) {
 	}
 	moved := e.now.Namespaces
 	moved.Mount = ev.MountNS
-	t.move(e, moved, ev.Time)
+	t.move(e, moved, ev)
 }
 
-func (t *Table) move(e *entry, to event.Namespaces, at event.Boot) {
+func (t *Table) move(e *entry, to event.Namespaces, ev *event.Event) {
 	if to == e.now.Namespaces {
 		return
 	}
-	s := &snapshot{Process: e.now.Process}
+	s := &snapshot{Process: e.now.Process, outer: e.now.outer, left: e.now.left}
 	s.Namespaces = to
 	s.HostMount = t.hostMount(to)
-	t.replace(e, t.publish(s, e.now.parent), at)
+	t.publish(s, e.now.parent)
+	t.entered(ev, t.visit(s, t.opt.Wall(ev.Time)))
+	t.replace(e, s, ev.Time)
+}
+
+// entered marks the event with which a visit began.
+func (t *Table) entered(ev *event.Event, home event.Home) {
+	if home != nil {
+		ev.Entry, ev.EnteredHome = true, home
+	}
 }
 
 // merge takes the namespaces of b, and those of a where b does not know.

@@ -20,9 +20,12 @@ const (
 type snapshot struct {
 	event.Process
 	parent *snapshot
-	depth  int // ancestors above
-	refs   int
-	bytes  int
+	// outer is the session that a visit to another container interrupts, left the visit
+	// that ended last.
+	outer, left *event.Session
+	depth       int // ancestors above
+	refs        int
+	bytes       int
 }
 
 // publish hangs s below parent (nil: none) and counts it, with one reference
@@ -87,7 +90,7 @@ func (t *Table) shorten(e *entry) {
 	}
 	var top *snapshot
 	for n--; n >= 0; n-- {
-		lower := t.publish(&snapshot{Process: chain[n].Process}, top)
+		lower := t.publish(&snapshot{Process: chain[n].Process, outer: chain[n].outer, left: chain[n].left}, top)
 		t.release(top) // from here on lower holds it
 		top = lower
 	}

@@ -163,8 +163,26 @@ func (t *Table) Seeded() {
 		occupied[s.CgroupID] = true
 		s.Tree = t.seedTree(s, parent)
 	}
+	t.seedVisits()
 	t.seeds, t.seedArgs = nil, 0
 	t.enforce()
+}
+
+// seedVisits begins the sessions of seeds that are in a container past its runtime: only
+// when all are linked is it known where the containers are. Parents come first.
+func (t *Table) seedVisits() {
+	for _, sd := range t.seeds {
+		s := sd.entry.now
+		if sd.entry.in == nil {
+			continue
+		}
+		if p := s.parent; p != nil && p.Session != nil && p.Session.ByNamespace && p.Session.Root != s.Key &&
+			s.Session == p.outer && s.Namespaces.Mount == p.Namespaces.Mount {
+			s.Session, s.outer = p.Session, p.outer
+			continue
+		}
+		t.visit(s, s.StartWall)
+	}
 }
 
 func (t *Table) seedParent(s *snapshot) *snapshot {

@@ -17,20 +17,21 @@ const runtimeLevels = 4
 // service manager inside a container moves its services too, and so does a host
 // process that joins a container by hand. An entry also needs a cgroup that claims
 // to be a container, other than the one the process's session is in already, and a
-// runtime near above: by creation (parent) or by the kernel's word.
-func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at time.Time) {
+// runtime near above: by creation (parent) or by the kernel's word. It reports whether a
+// session has begun.
+func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at time.Time) bool {
 	home := t.candidate(s.CgroupID)
 	if home == nil {
 		t.count.entriesWithoutContainer.Add(1)
-		return
+		return false
 	}
 	container := home.ID()
 	switch {
-	case s.Session != nil && s.Session.ContainerID == container:
-		return
+	case s.Session != nil && s.Session.ContainerID == container && !s.Session.ByNamespace:
+		return false
 	case !runtimeNear(parent) && (kernelParent == nil || !runtimeNear(kernelParent.now)):
 		t.count.entriesWithoutRuntime.Add(1)
-		return
+		return false
 	}
 	s.Home = home
 	s.Session = &event.Session{
@@ -44,7 +45,12 @@ func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at ti
 		TTY:         s.TTY,
 		Init:        init,
 	}
+	s.outer, s.left = nil, nil
+	if init {
+		t.inhabit(s, home)
+	}
 	t.count.sessions.Add(1)
+	return true
 }
 
 // inherited is the session of a process that was not seen starting: its parent's,
@@ -59,16 +65,21 @@ func inherited(parent *snapshot, cgroupID uint64) *event.Session {
 
 func runtimeNear(s *snapshot) bool {
 	for level := 0; s != nil && level < runtimeLevels; level++ {
-		name := s.Name
-		if s.Unknown {
-			name, _, _ = strings.Cut(s.Comm, ":") // runc:[1:CHILD]
-		}
-		if isRuntime(name) {
+		if isRuntime(s.called()) {
 			return true
 		}
 		s = s.parent
 	}
 	return false
+}
+
+// called is the program's name as far as it is known.
+func (s *snapshot) called() string {
+	if !s.Unknown {
+		return s.Name
+	}
+	name, _, _ := strings.Cut(s.Comm, ":") // runc:[1:CHILD]
+	return name
 }
 
 func isRuntime(name string) bool {

@@ -25,6 +25,9 @@ type Stats struct {
 	// EntriesWithoutRuntime count entries the kernel told of that began none: their
 	// cgroup claims to be no container, or no runtime is among their ancestors.
 	Sessions, EntriesWithoutContainer, EntriesWithoutRuntime uint64
+	// Visits counts sessions begun past the runtime. Reaches counts connections made from
+	// outside within a container's network, ReachesOver those beyond the rate of entries.
+	Visits, Reaches, ReachesOver uint64
 	// ArgsUnreadable counts argv that procfs did not give in time or at all.
 	ArgsUnreadable uint64
 }
@@ -41,6 +44,7 @@ type counters struct {
 	sessions                          atomic.Uint64
 	entriesWithoutContainer           atomic.Uint64
 	entriesWithoutRuntime             atomic.Uint64
+	visits, reaches, reachesOver      atomic.Uint64
 	argsUnreadable                    atomic.Uint64
 }
 
@@ -70,6 +74,7 @@ func (t *Table) Stats() Stats {
 		Sessions:                c.sessions.Load(),
 		EntriesWithoutContainer: c.entriesWithoutContainer.Load(),
 		EntriesWithoutRuntime:   c.entriesWithoutRuntime.Load(),
-		ArgsUnreadable:          c.argsUnreadable.Load(),
+		Visits:                  c.visits.Load(), Reaches: c.reaches.Load(), ReachesOver: c.reachesOver.Load(),
+		ArgsUnreadable: c.argsUnreadable.Load(),
 	}
 }

@@ -21,7 +21,8 @@
 // A process that was born in a container, or entered it through its runtime, has that
 // container for its home, and so have all that descend from it, whatever cgroups and
 // namespaces they go to later (see home.go). Whoever came from the host and visits a
-// container's namespaces has none.
+// container's namespaces has none; if it visits the mount namespace, past the runtime,
+// that begins a session all the same (see visit.go).
 //
 // Memory is bounded in entries and in bytes, dead ancestors included; what is
 // pushed out by a bound is counted in [Stats].
@@ -86,8 +87,9 @@ type Table struct {
 	// number says that the exit of the one before was lost.
 	newest map[uint32]*entry
 	coarse map[uint32]*entry
-	live   queue // least recently seen first
-	dead   queue // first to die first
+	spaces map[uint32]*space // of containers, by mount namespace
+	live   queue             // least recently seen first
+	dead   queue             // first to die first
 	seeds  []seed
 	// seedArgs is the time this round of seeding has spent on procfs.
 	seedArgs time.Duration
@@ -109,6 +111,7 @@ func New(opt Options) *Table {
 		exact:  make(map[event.Key]*entry),
 		newest: make(map[uint32]*entry),
 		coarse: make(map[uint32]*entry),
+		spaces: make(map[uint32]*space),
 		repair: allowance{left: repairBurst},
 	}
 }
@@ -152,6 +155,9 @@ func (t *Table) Apply(ev *event.Event) {
 		e := t.actor(ev)
 		t.follow(e, ev)
 		show(ev, e)
+		if f, ok := p.(*event.Flow); ok && ev.Kind == event.KindNetworkConnect {
+			t.reach(ev, f, e)
+		}
 	}
 	t.enforce()
 }

@@ -56,7 +56,12 @@ func (t *Table) unknown(ev *event.Event) *entry {
 	}
 	p.HostMount = t.hostMount(p.Namespaces)
 	p.Home = t.homeUnder(p, parent)
-	return t.insert(t.publish(s, parent), ev.Time)
+	if p.Session != nil {
+		s.outer = parent.outer
+	}
+	t.publish(s, parent)
+	t.entered(ev, t.visit(s, t.opt.Wall(ev.Time)))
+	return t.insert(s, ev.Time)
 }
 
 // tryRepair completes p from procfs if its key is still that of the process there.

@@ -31,8 +31,8 @@ type Event struct {
 	// here, or it is a connection made within the container's network namespace from
 	// outside.
 	Entry bool
-	// EnteredHome is that container where Container is not it, EnteredContainer what is
-	// known of it.
+	// EnteredHome is that container where the runtime did not do it, EnteredContainer what
+	// is known of it.
 	EnteredHome      Home
 	EnteredContainer *Container
 }

@@ -13,6 +13,12 @@ func ProcessID(bootID string, k Key) string { return digest("process", bootID, k
 // SessionID names the tree that entered a container with the process k as its root.
 func SessionID(bootID string, root Key) string { return digest("session", bootID, root, 0) }
 
+// VisitID names the tree that the process root, of elsewhere, begins in a container: one
+// process may visit several.
+func VisitID(bootID string, root Key, container string) string {
+	return digest("visit\x00"+container, bootID, root, 0)
+}
+
 // DetectionID names a rule's yes to what a process did at a time: the same act
 // gives the same id, also after a restart of the agent.
 func DetectionID(rule, bootID string, actor Key, at Boot) string {
