@@ -72,9 +72,46 @@ func testEntries(t *testing.T, n *node) {
 				t.Errorf("it came at %v, was asked for at %v and had ended at %v", ev.Wall, began, ended)
 			}
 			m := ev.Proto(n.bootID)
-			t.Logf("%d bytes, %v after it was asked for, stdin is %s", proto.Size(m), ev.Wall.Sub(began), ev.Process.Stdio[0].Kind)
+			t.Logf("%d bytes, %v after it was asked for", proto.Size(m), ev.Wall.Sub(began))
+			if want := map[bool]string{false: "device", true: "tty"}[test.tty]; ev.Process.Stdio[0].Kind.String() != want {
+				t.Errorf("its input is a %s", ev.Process.Stdio[0].Kind)
+			}
 		})
 	}
+
+	t.Run("a script", func(t *testing.T) { // argv is as the kernel makes it for the interpreter
+		inside.ask(t, `printf '#!/bin/busybox sh\nexit 0\n' > /bin/script; busybox chmod +x /bin/script`)
+		inside.exec(t, n, false, []string{"script", "-a", "b"})
+		ev := n.entry(t, []string{"/bin/busybox", "sh", "/bin/script", "-a", "b"})
+		n.mustBeEntry(t, ev, "entries", false)
+		if ev.Process.Filename != "/bin/script" {
+			t.Errorf("it was called as %q", ev.Process.Filename)
+		}
+	})
+	t.Run("a program found in PATH", func(t *testing.T) {
+		inside.exec(t, n, false, []string{"busybox", "true", "by its name"})
+		n.mustBeEntry(t, n.entry(t, []string{"busybox", "true", "by its name"}), "entries", false)
+	})
+	t.Run("more arguments than are kept", func(t *testing.T) {
+		args := []string{"/bin/busybox", "true", strings.Repeat("a", 8000), strings.Repeat("b", 8000)}
+		inside.exec(t, n, false, args)
+		ev := n.seen.await(t, "the entry", func(ev *event.Event) bool {
+			return ev.Entry && ev.Session.ArgsCut && len(ev.Session.Args) == 4
+		})
+		got := ev.Session.Args
+		if !slices.Equal(got[:3], args[:3]) || got[3] == "" || !strings.HasPrefix(args[3], got[3]) {
+			t.Errorf("its arguments are %.40q", got)
+		}
+	})
+	t.Run("standard input", func(t *testing.T) {
+		entered := inside.enter(t, n)
+		ev := n.entry(t, []string{"/bin/busybox", "sh", "-c", loop, "entered"})
+		n.mustBeEntry(t, ev, "entries", false)
+		if kind := ev.Process.Stdio[0].Kind.String(); kind != "pipe" {
+			t.Errorf("its input is a %s", kind)
+		}
+		entered.leave(t)
+	})
 
 	// More of them in flight and the shim of containerd 1.6 stands still for a minute.
 	const atOnce, inFlight = 50, 16
