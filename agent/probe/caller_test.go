@@ -39,6 +39,8 @@ func TestCallers(t *testing.T) {
 			part("transition after exec", testTransitionAfterExec)
 			part("crowd", testCrowd)
 			part("entered once", testEnteredOnce)
+			part("reach", testReach)
+			part("join", testJoin)
 			part("mark of another", testMarkOfAnother)
 			part("ledger", testLedger)
 		})
