@@ -28,6 +28,7 @@ type collector struct {
 	marks, marksRefused, printed, notPrinted                              *prometheus.Desc
 	excepted, bundleSerial, bundlesRefused                                *prometheus.Desc
 	hook, connected, containerCount, containersTotal, processCount        *prometheus.Desc
+	entries, entriesOver                                                  *prometheus.Desc
 }
 
 func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, inForce *rules.Rules, processes *process.Table,
@@ -71,6 +72,8 @@ func newCollector(sensor *probe.Sensor, stages *pipeline.Pipeline, inForce *rule
 		containerCount:  desc("containers", "Containers and candidates by state.", "state"),
 		containersTotal: desc("containers_total", "Containers by how they became known.", "outcome"),
 		processCount:    desc("processes", "Processes in the table.", "state"),
+		entries:         desc("entries_total", "Entries into containers: by the runtime, by joining a mount namespace, by a stream begun from outside within the network namespace.", "by"),
+		entriesOver:     desc("entries_over_rate_total", "Streams begun from outside within a container's network namespace that are not told as entries: too many in a second."),
 	}
 }
 
@@ -166,4 +169,8 @@ func (c *collector) collectStages(counter func(*prometheus.Desc, uint64, ...stri
 	stats := c.processes.Stats()
 	gauge(c.processCount, float64(stats.Live), "live")
 	gauge(c.processCount, float64(stats.Dead), "dead")
+	counter(c.entries, stats.Sessions, "runtime")
+	counter(c.entries, stats.Visits, "namespace")
+	counter(c.entries, stats.Reaches, "stream")
+	counter(c.entriesOver, stats.ReachesOver)
 }
