@@ -65,8 +65,11 @@ func testEntries(t *testing.T, n *node) {
 		t.Run(test.name, func(t *testing.T) {
 			began := time.Now()
 			inside.exec(t, n, test.tty, test.args)
-			ended := time.Now()
+			ended, id := time.Now(), fmt.Sprintf("exec-%d", inside.execs)
 			ev := n.entry(t, test.args)
+			if ev.Session.ExecID != id {
+				t.Errorf("it was asked for as %s, and is told as %q", id, ev.Session.ExecID)
+			}
 			n.mustBeEntry(t, ev, "entries", test.tty)
 			if ev.Wall.Before(began) || ev.Wall.After(ended) {
 				t.Errorf("it came at %v, was asked for at %v and had ended at %v", ev.Wall, began, ended)

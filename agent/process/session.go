@@ -1,6 +1,7 @@
 package process
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -45,12 +46,38 @@ func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at ti
 		TTY:         s.TTY,
 		Init:        init,
 	}
+	if !init {
+		s.Session.ExecID = execID(parent)
+	}
 	s.outer, s.left = nil, nil
 	if init {
 		t.inhabit(s, home)
 	}
 	t.count.sessions.Add(1)
 	return true
+}
+
+// maxExecID bounds an id; containerd's own bound is 76.
+const maxExecID = 128
+
+// execID is the id of the exec that a runtime near above was called for. containerd has
+// it write the new process's number to <exec id>.pid.
+func execID(s *snapshot) string {
+	for level := 0; s != nil && level < runtimeLevels; level++ {
+		if isRuntime(s.Name) && slices.Contains(s.Args, "exec") {
+			at := slices.Index(s.Args, "--pid-file")
+			if at < 0 || at+1 == len(s.Args) {
+				return ""
+			}
+			id, ok := strings.CutSuffix(event.BaseName(s.Args[at+1]), ".pid")
+			if !ok || len(id) > maxExecID {
+				return ""
+			}
+			return strings.Clone(id)
+		}
+		s = s.parent
+	}
+	return ""
 }
 
 // inherited is the session of a process that was not seen starting: its parent's,

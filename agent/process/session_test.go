@@ -1,6 +1,7 @@
 package process
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/seawall-security/seawall/internal/event"
@@ -54,6 +55,27 @@ func TestEntryThroughTheRuntimeIsASession(t *testing.T) {
 	n.want("also when the root is gone", n.exec(child, "/bin/nc").Process.Session == session, true)
 	n.want("outside", n.open(shim).Session == nil, true)
 	n.want("sessions", n.table.Stats().Sessions, uint64(1))
+}
+
+func TestExecID(t *testing.T) {
+	const folder = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/c0ffee/"
+	long := strings.Repeat("a", maxExecID+1)
+	for want, args := range map[string][]string{
+		"0a1b":     {"runc", "--root", "/run/runc", "exec", "--process", "/tmp/p", "--detach", "--pid-file", folder + "0a1b.pid", podID},
+		"":         {"runc", "exec", podID, "sh"},
+		"my-shell": {"runc", "exec", "--pid-file", "my-shell.pid", podID},
+		" ":        {"runc", "exec", podID, "--pid-file"},
+		"  ":       {"runc", "exec", "--pid-file", folder + "0a1b", podID},
+		"   ":      {"runc", "create", "--pid-file", folder + "init.pid", podID},
+		"    ":     {"runc", "exec", "--pid-file", folder + long + ".pid", podID},
+	} {
+		n, shim := podNode(t)
+		runc := n.fork(shim, 510)
+		n.exec(runc, append([]string{"/usr/bin/runc"}, args[1:]...)...)
+		k := n.fork(runc, 511)
+		n.cgroups[k], n.mounts[k] = podCgroup, podMount
+		n.want(strings.Join(args, " "), n.enters(k, false, "/bin/sh").Session.ExecID, strings.TrimSpace(want))
+	}
 }
 
 func TestContainersOwnFirstProgram(t *testing.T) {

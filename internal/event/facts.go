@@ -82,6 +82,8 @@ type Session struct {
 	// ByNamespace says that the root was not started by the runtime: it is a process from
 	// elsewhere that came into the container's mount namespace.
 	ByNamespace bool
+	// ExecID is the id that containerd was asked with; "": not known.
+	ExecID string
 }
 
 // EnteredBy is how the session's root came in: runtime or namespace.

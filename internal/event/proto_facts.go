@@ -90,6 +90,7 @@ func (c *converter) session(s *Session) *sensorv1.Session {
 		ArgsTruncated: s.ArgsCut,
 		Init:          s.Init,
 		EnteredBy:     s.EnteredBy(),
+		ExecId:        c.text(s.ExecID),
 	}
 }
 

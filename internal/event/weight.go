@@ -119,7 +119,7 @@ func (w *Weight) session(s *Session, n int) {
 	if s == nil || !w.refer(unsafe.Pointer(s), n) {
 		return
 	}
-	size := int(unsafe.Sizeof(*s)) + slack + len(s.ID) + len(s.RootID) + len(s.ContainerID) + len(s.TTY)
+	size := int(unsafe.Sizeof(*s)) + slack + len(s.ID) + len(s.RootID) + len(s.ContainerID) + len(s.TTY) + len(s.ExecID)
 	if len(s.Args) > 0 { // the root's, whose length is not told here
 		size += text(argsBytes) + words(s.Args)
 	}

@@ -48,6 +48,7 @@ func (w *walk) event(e *sensorv1.Event) {
 	w.container(e.EnteredContainer)
 	if s := e.Session; s != nil {
 		w.args(s.Args, s.ArgsTruncated)
+		s.ExecId = w.text(s.ExecId, inPath)
 	}
 	switch p := e.Payload.(type) {
 	case *sensorv1.Event_Fork:

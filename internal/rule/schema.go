@@ -47,6 +47,7 @@ func newSchema() schema {
 			"args_truncated": boolOf(func(s *event.Session) bool { return s.ArgsCut }),
 			"init":           boolOf(func(s *event.Session) bool { return s.Init }),
 			"entered_by":     textOf(func(_ *frame, s *event.Session) string { return s.EnteredBy() }),
+			"exec_id":        textOf(func(_ *frame, s *event.Session) string { return s.ExecID }),
 		},
 		schemaPackage + "Container": containerFields(),
 		// A pod has no struct of its own: it is the part of its container that names it.

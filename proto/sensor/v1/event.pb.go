@@ -1550,7 +1550,11 @@ type Session struct {
 	// runtime: a process that the container's runtime started; namespace: one that was not, a
 	// host's or another container's, and came into the mount namespace of this container
 	// (nsenter). Its args and tty are those it came with.
-	EnteredBy     string `protobuf:"bytes,9,opt,name=entered_by,json=enteredBy,proto3" json:"entered_by,omitempty"`
+	EnteredBy string `protobuf:"bytes,9,opt,name=entered_by,json=enteredBy,proto3" json:"entered_by,omitempty"`
+	// Of a program that containerd was asked to run in a running container: the exec's id, as
+	// whoever asked chose it. containerd's CRI, so the kubelet and crictl, makes 64 hex digits;
+	// ctr has its user choose. Empty: not known.
+	ExecId        string `protobuf:"bytes,10,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1644,6 +1648,13 @@ func (x *Session) GetInit() bool {
 func (x *Session) GetEnteredBy() string {
 	if x != nil {
 		return x.EnteredBy
+	}
+	return ""
+}
+
+func (x *Session) GetExecId() string {
+	if x != nil {
+		return x.ExecId
 	}
 	return ""
 }
@@ -3116,7 +3127,7 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x02ip\x18\x02 \x01(\tR\x02ip\x12\x12\n" +
 	"\x04port\x18\x03 \x01(\rR\x04port\x12\x1a\n" +
 	"\bloopback\x18\x04 \x01(\bR\bloopback\x12#\n" +
-	"\rnet_namespace\x18\x05 \x01(\rR\fnetNamespace\"\x85\x02\n" +
+	"\rnet_namespace\x18\x05 \x01(\rR\fnetNamespace\"\x9e\x02\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\aroot_id\x18\x02 \x01(\tR\x06rootId\x12.\n" +
@@ -3127,7 +3138,9 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x0eargs_truncated\x18\a \x01(\bR\rargsTruncated\x12\x12\n" +
 	"\x04init\x18\b \x01(\bR\x04init\x12\x1d\n" +
 	"\n" +
-	"entered_by\x18\t \x01(\tR\tenteredBy\"\xca\x03\n" +
+	"entered_by\x18\t \x01(\tR\tenteredBy\x12\x17\n" +
+	"\aexec_id\x18\n" +
+	" \x01(\tR\x06execId\"\xca\x03\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aruntime\x18\x02 \x01(\tR\aruntime\x12+\n" +
