@@ -69,8 +69,8 @@ func (t *Table) visit(s *snapshot, at time.Time) event.Home {
 		return nil
 	}
 	s.leave()
-	if s.left != nil && s.left.ContainerID == container && s.left.Root == s.Key {
-		s.Session, s.outer, s.left = s.left, s.Session, nil // here it has been before
+	if s.left != nil && s.left.ContainerID == container {
+		s.Session, s.outer, s.left = s.left, s.Session, nil // it, or who made it, was here before
 		return nil
 	}
 	s.outer = s.Session

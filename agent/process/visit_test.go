@@ -155,6 +155,34 @@ func TestContainerIsNotVisitedAfterItsEnd(t *testing.T) {
 	n.want("spaces", len(n.table.spaces), 2)
 }
 
+// The runtime's stage was not seen starting, so it looked like a visitor; then the kernel
+// tells that its program entered.
+func TestEntryThatLookedLikeAVisit(t *testing.T) {
+	n, shim, _, _ := visited(t)
+	stage := event.Key{TGID: 600, Start: n.clock}
+	n.mounts[stage], n.cgroups[stage] = podMount, 1
+	n.wantVisit(n.open(stage), podID)
+	n.parents[stage], n.cgroups[stage] = shim, podCgroup
+	ev := n.enters(stage, false, "/bin/sh")
+	if s := ev.Session; !ev.Entry || s.ByNamespace || s.ID != event.SessionID(bootID, stage) {
+		t.Errorf("entry %v, session %+v", ev.Entry, s)
+	}
+}
+
+// A chain of ancestors that is cut keeps what a visit interrupts.
+func TestVisitFarBelow(t *testing.T) {
+	n, _, _, other := visited(t)
+	k := n.fork(other, 700)
+	n.exec(k, "/usr/bin/nsenter")
+	own := n.open(k).Session
+	session := n.setns(k, podMount).Session
+	for i := range uint32(maxDepth + 2) {
+		k = n.fork(k, 1000+i)
+	}
+	n.wantNone(n.exec(k, "/bin/sh"), session)
+	n.wantNone(n.setns(k, otherMount), own)
+}
+
 func TestSeededVisit(t *testing.T) {
 	n := newNode(t, nil)
 	n.containers[podCgroup] = podID
@@ -207,7 +235,15 @@ func TestStreamFromOutsideIsAnEntry(t *testing.T) {
 			inside = k
 		}
 	}
+	escaped := n.fork(inside, 511)
+	n.mounts[escaped] = hostMount
+	n.open(escaped)
+	private := n.fork(runtime, 401)
+	n.mounts[private] = 4026539999
+	n.open(private)
 	for name, ev := range map[string]*event.Event{
+		"of one that escaped":        connect(escaped, event.KindNetworkConnect, podNet, socketStream),
+		"of a service":               connect(private, event.KindNetworkConnect, podNet, socketStream),
 		"datagrams":                  connect(runtime, event.KindNetworkConnect, podNet, 2),
 		"accepted":                   connect(runtime, event.KindNetworkAccept, podNet, socketStream),
 		"within the host's":          connect(runtime, event.KindNetworkConnect, 4026531840, socketStream),

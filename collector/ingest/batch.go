@@ -84,8 +84,12 @@ func (s *session) split(b *sensorv1.Batch, now time.Time) (envelopes [eventlog.S
 	return envelopes, bad
 }
 
-// containerOf is the container that a record is about; nil: the host.
+// containerOf is the container that a record is about; nil: the host. An entry is about
+// what was entered: the request for it goes there, too.
 func containerOf(r *sensorv1.Record) *sensorv1.Container {
+	if c := r.GetEvent().GetEnteredContainer(); c != nil {
+		return c
+	}
 	if d := r.GetDetection(); d != nil {
 		return d.GetEvent().GetContainer()
 	}

@@ -264,6 +264,40 @@ func TestUnknownFieldsPassThrough(t *testing.T) {
 	d.receive(s)
 }
 
+func TestEveryLaneIsTaken(t *testing.T) {
+	d := newDesk(t)
+	s := d.greeted("a1")
+	for number := range sensorv1.Lane_name {
+		lane := sensorv1.Lane(number)
+		if lane == sensorv1.Lane_LANE_UNSPECIFIED {
+			continue
+		}
+		m := batch(item(1, "p"))
+		m.GetBatch().Lane = lane
+		d.send(s, m)
+		if ack := d.receive(s).GetAck().GetPosition(); ack.GetLane() != lane || ack.GetSequence() != 1 {
+			t.Errorf("%s: %v", lane, ack)
+		}
+		if e := d.log.messages[len(d.log.messages)-1]; e.Lane != lane {
+			t.Errorf("%s is %s in the log", lane, e.Lane)
+		}
+	}
+}
+
+// Who comes into a pod from the host is for whoever looks after the pod.
+func TestEntryGoesWhereItsPodGoes(t *testing.T) {
+	at := &sensorv1.Container{Pod: &sensorv1.Pod{Namespace: "store", Name: "p"}}
+	for name, e := range map[string]*sensorv1.Event{
+		"through the runtime":    {Entry: true, Container: at},
+		"from the host":          {Entry: true, EnteredContainer: at},
+		"from another container": {Entry: true, Container: &sensorv1.Container{Pod: &sensorv1.Pod{Name: "other"}}, EnteredContainer: at},
+	} {
+		if got := containerOf(&sensorv1.Record{Body: &sensorv1.Record_Event{Event: e}}); got != at {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestBatchesThatBreakTheProtocol(t *testing.T) {
 	large := &sensorv1.Item{Sequence: 1, BootId: boot, Record: make([]byte, MaxBatchBytes+1)}
 	laneless := batch(item(1, "p"))
