@@ -341,6 +341,7 @@ struct bpf_iter__task {
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define SOCK_STREAM 1
 
 #define MAX_ERRNO 4095
 #define EPERM 1

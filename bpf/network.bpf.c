@@ -58,14 +58,12 @@ static __always_inline __u32 move_unix_name(struct scratch *s, __u32 len, __u32 
 	return n;
 }
 
-/* Whether a process of the host side connects within a network namespace that is not the
- * host's: what a runtime does for a port-forward, and what nobody else does often. */
-static __always_inline bool reaches_inside(struct run_control *control, struct sock *sk)
+/* Whether a process of the host side begins a stream within a network namespace that is
+ * not the host's: what a runtime does for a port-forward, and what nobody else does often. */
+static __always_inline bool reaches_inside(struct run_control *control, struct network_flow *e)
 {
-	__u32 net = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-
-	return control->init.net && net != control->init.net &&
-	       task_mount_ns(current_task()) == config.host_mount_ns;
+	return e->type == SOCK_STREAM && control->init.net && e->local.net_ns != control->init.net &&
+	       e->header.mount_ns == config.host_mount_ns;
 }
 
 /* The sockaddr's len bytes are in s->path. */
@@ -105,7 +103,7 @@ static __noinline int observe_connect(struct scratch *s, struct sock *sk, __u32 
 			admit_name(&a, &name);
 	} else {
 		admit_port(&a, remote.port);
-		if (!a.admitted && reaches_inside(a.control, sk))
+		if (!a.admitted && reaches_inside(a.control, e))
 			a.admitted = true;
 	}
 	if (admit_end(&a))
