@@ -33,20 +33,20 @@ func (p *Pipeline) Mark(k event.Key, reasons event.Tree) {
 }
 
 // followVisit has the kernel follow who came into a container past its runtime, as it
-// does by itself who came through it. Of children that were born before their parent was
-// marked the next program or child tells.
+// does by itself who came through it. Children that were born before their parent was
+// marked are, when something is seen of them.
 func (p *Pipeline) followVisit(ev *event.Event) {
 	if ev.Session == nil || !ev.Session.ByNamespace || ev.Tree.Has(event.TreeEntered) {
 		return
 	}
 	ev.Tree |= event.TreeEntered
 	switch x := ev.Payload.(type) {
-	case *event.Exec, *event.Namespace:
-		p.Mark(ev.Actor, event.TreeEntered)
+	case *event.Exit:
+		return
 	case *event.Fork:
-		p.Mark(ev.Actor, event.TreeEntered)
 		p.Mark(x.Child, event.TreeEntered)
 	}
+	p.Mark(ev.Actor, event.TreeEntered)
 }
 
 // forgetMarks drops the marks of processes that nobody remembers: their exit was lost. If

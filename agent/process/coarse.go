@@ -27,6 +27,7 @@ func (t *Table) upgrade(k, parent event.Key) *entry {
 	t.count.upgraded.Add(1)
 
 	s := &snapshot{Process: e.now.Process, outer: e.now.outer, left: e.now.left}
+	t.rename(s.Key, k)
 	t.identify(&s.Process, k)
 	s.Coarse = false
 	above := e.now.parent

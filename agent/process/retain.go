@@ -88,7 +88,7 @@ func (t *Table) bury(e *entry) {
 	}
 	// Not the time of the event, which may be a late one: the queue is popped by time.
 	e.died = t.now
-	t.vacate(&e.now.Process)
+	t.vacate(e.now.Key)
 	t.live.remove(e)
 	t.dead.push(e)
 	if t.newest[e.now.Key.TGID] == e {
@@ -108,7 +108,7 @@ func (t *Table) remove(e *entry) {
 	if t.coarse[k.TGID] == e {
 		delete(t.coarse, k.TGID)
 	}
-	t.vacate(&e.now.Process)
+	t.vacate(k)
 	e.in.remove(e)
 	t.release(e.now)
 }

@@ -87,9 +87,10 @@ type Table struct {
 	// number says that the exit of the one before was lost.
 	newest map[uint32]*entry
 	coarse map[uint32]*entry
-	spaces map[uint32]*space // of containers, by mount namespace
-	live   queue             // least recently seen first
-	dead   queue             // first to die first
+	spaces map[uint32]*space    // of containers, by mount namespace
+	firsts map[event.Key]uint32 // their mount namespaces, by the containers' first programs
+	live   queue                // least recently seen first
+	dead   queue                // first to die first
 	seeds  []seed
 	// seedArgs is the time this round of seeding has spent on procfs.
 	seedArgs time.Duration
@@ -112,6 +113,7 @@ func New(opt Options) *Table {
 		newest: make(map[uint32]*entry),
 		coarse: make(map[uint32]*entry),
 		spaces: make(map[uint32]*space),
+		firsts: make(map[event.Key]uint32),
 		repair: allowance{left: repairBurst},
 	}
 }

@@ -22,27 +22,40 @@ type space struct {
 	second  event.Boot
 }
 
-// inhabit notes where a container's first program lives.
+// inhabit notes where a container's first program lives. Below it another one may look
+// like the first, of a cgroup that the container made for itself.
 func (t *Table) inhabit(s *snapshot, home event.Home) {
-	if s.HostMount || s.Namespaces.Mount == 0 {
+	mount := s.Namespaces.Mount
+	if s.HostMount || mount == 0 {
 		return
+	}
+	if sp := t.spaces[mount]; sp != nil {
+		if sp.home.ID() == home.ID() {
+			return
+		}
+		delete(t.firsts, sp.init) // its end was lost
 	}
 	net := s.Namespaces.Net
 	if net == t.opt.HostNamespaces.Net {
 		net = 0
 	}
-	t.spaces[s.Namespaces.Mount] = &space{home: home, net: net, init: s.Key}
+	t.spaces[mount] = &space{home: home, net: net, init: s.Key}
+	t.firsts[s.Key] = mount
 }
 
-// vacate forgets where a container's first program lived.
-func (t *Table) vacate(p *event.Process) {
-	if p.Session == nil || !p.Session.Init || p.Session.Root != p.Key {
-		return
+// vacate forgets where a container's first program lived, if k was one.
+func (t *Table) vacate(k event.Key) {
+	if mount, ok := t.firsts[k]; ok {
+		delete(t.firsts, k)
+		delete(t.spaces, mount)
 	}
-	for mount, sp := range t.spaces { // the program may have moved since
-		if sp.init == p.Key {
-			delete(t.spaces, mount)
-		}
+}
+
+// rename is for a first program whose key has become exact.
+func (t *Table) rename(from, to event.Key) {
+	if mount, ok := t.firsts[from]; ok {
+		delete(t.firsts, from)
+		t.firsts[to], t.spaces[mount].init = mount, to
 	}
 }
 

@@ -183,6 +183,39 @@ func TestVisitFarBelow(t *testing.T) {
 	n.wantNone(n.setns(k, otherMount), own)
 }
 
+// What looks like a first program below a container's own is none, and does not take the
+// container's place with it.
+func TestFirstProgramOfACgroupWithin(t *testing.T) {
+	n, shim, first, _ := visited(t)
+	n.containers[9301] = podID
+	within := n.enterPod(shim, 540, 9301, podMount, true, "/bin/sh").Actor
+	n.exit(within)
+	n.wantVisit(n.setns(n.started(800, "/usr/bin/nsenter"), podMount), podID)
+	n.exit(first)
+	n.want("spaces", []int{len(n.table.spaces), len(n.table.firsts)}, []int{1, 1})
+}
+
+// The end of a container's first program was lost, and the number is another's.
+func TestMountNamespaceOfAnotherContainer(t *testing.T) {
+	n, shim, first, _ := visited(t)
+	n.containers[9300] = "feed"
+	next := n.enterPod(shim, 540, 9300, podMount, true, "/bin/next").Actor
+	n.exit(first) // late
+	n.wantVisit(n.setns(n.started(800, "/usr/bin/nsenter"), podMount), "feed")
+	n.exit(next)
+	n.want("spaces", []int{len(n.table.spaces), len(n.table.firsts)}, []int{1, 1})
+}
+
+func TestFirstProgramBecomesExact(t *testing.T) {
+	n, _, first, _ := visited(t)
+	exact := event.Key{TGID: first.TGID, Start: first.Start + 1}
+	n.table.rename(first, exact)
+	n.table.vacate(first)
+	n.wantVisit(n.setns(n.started(800, "/usr/bin/nsenter"), podMount), podID)
+	n.table.vacate(exact)
+	n.wantNone(n.setns(n.started(801, "/usr/bin/nsenter"), podMount), nil)
+}
+
 func TestSeededVisit(t *testing.T) {
 	n := newNode(t, nil)
 	n.containers[podCgroup] = podID
