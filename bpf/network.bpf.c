@@ -62,8 +62,8 @@ static __always_inline __u32 move_unix_name(struct scratch *s, __u32 len, __u32 
  * not the host's: what a runtime does for a port-forward, and what nobody else does often. */
 static __always_inline bool reaches_inside(struct run_control *control, struct network_flow *e)
 {
-	return e->type == SOCK_STREAM && control->init.net && e->local.net_ns != control->init.net &&
-	       e->header.mount_ns == config.host_mount_ns;
+	return e->type == SOCK_STREAM && control->init.net &&
+	       e->local.net_ns != control->init.net && e->header.mount_ns == config.host_mount_ns;
 }
 
 /* The sockaddr's len bytes are in s->path. */
