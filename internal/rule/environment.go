@@ -45,6 +45,11 @@ func eventDescriptor() protoreflect.MessageDescriptor {
 	return (*sensorv1.Event)(nil).ProtoReflect().Descriptor()
 }
 
+// isRuntimeName reports whether the language has a variable of the name.
+func isRuntimeName(name string) bool {
+	return name == eventVariable || eventDescriptor().Fields().ByName(protoreflect.Name(name)) != nil
+}
+
 // newLanguage declares the language: schema, lists and functions.
 func newLanguage(lists map[string][]string) (*language, error) {
 	descriptor := eventDescriptor()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -15,6 +16,12 @@ import (
 
 	"github.com/seawall-security/seawall/internal/event"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+// Of which events the rules of a file are.
+const (
+	sourceRuntime = "runtime" // the agents'; what a file is of that says nothing
+	sourceAudit   = "audit"   // the Kubernetes audit log's
 )
 
 // Bounds of a rule file, far above what people write: a bundle may come from afar.
@@ -77,8 +84,11 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 
 // file is a rule file as written.
 type file struct {
-	name       string
-	origin     Origin
+	name   string
+	origin Origin
+	// source is of which events the rules are; where that is not what is loaded, no more
+	// of them is read than the ids.
+	source     string
 	lines      []string
 	lists      []listSpec
 	marks      []markSpec
@@ -110,6 +120,7 @@ type ruleSpec struct {
 	summary    text
 	exceptions []exceptionSpec
 	evidence   []evidenceSpec
+	audit      auditSpec // of rules of that source
 }
 
 type exceptionSpec struct {
@@ -132,9 +143,10 @@ type reader struct {
 	problems *Problems
 }
 
-// parseFile reads the YAML of one file without looking into its CEL.
-func parseFile(source Source, problems *Problems) *file {
-	f := &file{name: source.Name, origin: source.Origin}
+// parseFile reads the YAML of one file, for the rules of one source, without looking into
+// its CEL.
+func parseFile(source Source, wanted string, problems *Problems) *file {
+	f := &file{name: source.Name, origin: source.Origin, source: sourceRuntime}
 	p := &reader{file: f, problems: problems}
 	if len(source.Data) > maxFileBytes {
 		p.report(nil, "file has %d bytes, more than %d", len(source.Data), maxFileBytes)
@@ -158,12 +170,23 @@ func parseFile(source Source, problems *Problems) *file {
 		p.report(nil, "file is empty")
 		return f
 	}
+	if said := lookup(document.Content[0], "source"); said != nil {
+		f.source = p.source(said)
+	}
+	read := p.rule
+	switch {
+	case f.source != wanted:
+		read = p.foreignRule
+	case f.source == sourceAudit:
+		read = p.auditRule
+	}
 	p.mapping(document.Content[0], "the file", keys{
+		"source":    func(*yaml.Node) {},
 		"lists":     p.lists,
 		"marks":     p.marks,
 		"functions": p.functions,
 		"rules": func(n *yaml.Node) {
-			p.sequence(n, "rules", func(i int, n *yaml.Node) { p.rule(i, n) })
+			p.sequence(n, "rules", read)
 		},
 		"exceptions": func(n *yaml.Node) {
 			p.sequence(n, "exceptions", func(_ int, n *yaml.Node) { p.exceptionToRules(n) })
@@ -212,16 +235,55 @@ func (p *reader) marks(n *yaml.Node) {
 	})
 }
 
-func (p *reader) rule(index int, n *yaml.Node) {
-	spec := ruleSpec{node: n, label: fmt.Sprintf("#%d", index+1)}
-	if id := lookup(n, "id"); id != nil && id.Kind == yaml.ScalarNode && id.Value != "" {
-		spec.label = id.Value
+// source reads of which events the rules of a file are.
+func (p *reader) source(n *yaml.Node) string {
+	switch name := p.scalar(n, "source"); name {
+	case sourceRuntime, sourceAudit:
+		return name
+	default:
+		p.report(n, "source %q is not one of runtime, audit", name)
+		return sourceRuntime
 	}
-	p.label = spec.label
+}
+
+func (p *reader) rule(index int, n *yaml.Node) {
+	spec := ruleSpec{node: n}
+	p.label = label(index, n)
 	defer func() { p.label = "" }()
 
 	r := &spec.rule
-	p.mapping(n, "a rule", keys{
+	known := p.about(&spec, &r.About)
+	known["kinds"] = func(n *yaml.Node) { spec.kinds = p.kinds(n) }
+	known["scope"] = func(n *yaml.Node) { r.Scope = p.scope(n) }
+	known["expensive"] = func(n *yaml.Node) { r.Expensive = p.boolean(n, "expensive") }
+	p.mapping(n, "a rule", known)
+	p.finish(&spec, &r.About, map[string]bool{"kinds": len(spec.kinds) > 0})
+	if r.Scope == "" {
+		r.Scope = ScopeAny
+	}
+	p.file.rules = append(p.file.rules, spec)
+}
+
+// foreignRule reads what others need to know of a rule of another source: its id.
+func (p *reader) foreignRule(index int, n *yaml.Node) {
+	spec := ruleSpec{node: n, label: label(index, n)}
+	if id := lookup(n, "id"); id != nil && id.Kind == yaml.ScalarNode {
+		spec.id = id.Value
+	}
+	p.file.rules = append(p.file.rules, spec)
+}
+
+// label names a rule in problems.
+func label(index int, n *yaml.Node) string {
+	if id := lookup(n, "id"); id != nil && id.Kind == yaml.ScalarNode && id.Value != "" {
+		return id.Value
+	}
+	return fmt.Sprintf("#%d", index+1)
+}
+
+// about are the keys that rules of every source have.
+func (p *reader) about(spec *ruleSpec, r *About) keys {
+	return keys{
 		"id":          func(n *yaml.Node) { r.ID = p.scalar(n, "id") },
 		"catalogue":   func(n *yaml.Node) { r.Catalogue = p.words(n, "catalogue") },
 		"title":       func(n *yaml.Node) { r.Title = p.scalar(n, "title") },
@@ -233,8 +295,6 @@ func (p *reader) rule(index int, n *yaml.Node) {
 				"techniques": func(n *yaml.Node) { r.Techniques = p.words(n, "techniques") },
 			})
 		},
-		"kinds":     func(n *yaml.Node) { spec.kinds = p.kinds(n) },
-		"scope":     func(n *yaml.Node) { r.Scope = p.scope(n) },
 		"condition": func(n *yaml.Node) { spec.condition = p.text(n, "condition") },
 		"exceptions": func(n *yaml.Node) {
 			p.sequence(n, "exceptions", func(_ int, n *yaml.Node) { spec.exceptions = append(spec.exceptions, p.exception(n, nil)) })
@@ -244,33 +304,36 @@ func (p *reader) rule(index int, n *yaml.Node) {
 				spec.evidence = append(spec.evidence, evidenceSpec{key.Value, p.text(value, "evidence "+key.Value)})
 			})
 		},
-		"summary":   func(n *yaml.Node) { spec.summary = p.text(n, "summary") },
-		"expensive": func(n *yaml.Node) { r.Expensive = p.boolean(n, "expensive") },
-		"tags":      func(n *yaml.Node) { r.Tags = p.words(n, "tags") },
+		"summary": func(n *yaml.Node) { spec.summary = p.text(n, "summary") },
+		"tags":    func(n *yaml.Node) { r.Tags = p.words(n, "tags") },
 		"recordings": func(n *yaml.Node) {
 			p.mapping(n, "recordings", keys{
 				"positive": func(n *yaml.Node) { r.Recordings.Positive = p.words(n, "positive") },
 				"negative": func(n *yaml.Node) { r.Recordings.Negative = p.words(n, "negative") },
 			})
 		},
-	})
-	p.require(n, map[string]bool{
-		"id": isName(r.ID, '-'), "title": r.Title != "", "severity": r.Severity != 0, "kinds": len(spec.kinds) > 0,
+	}
+}
+
+// finish reports what a rule lacks; more says so of the keys of its source.
+func (p *reader) finish(spec *ruleSpec, r *About, more map[string]bool) {
+	present := map[string]bool{
+		"id": isName(r.ID, '-'), "title": r.Title != "", "severity": r.Severity != 0,
 		"condition": spec.condition.value != "", "summary": spec.summary.value != "",
-	})
+	}
+	maps.Copy(present, more)
+	p.require(spec.node, present)
 	if len(r.Catalogue) == 0 {
 		r.Catalogue = []string{r.ID}
 	}
-	if r.Scope == "" {
-		r.Scope = ScopeAny
-	}
-	spec.id = r.ID
-	p.file.rules = append(p.file.rules, spec)
+	spec.label, spec.id = p.label, r.ID
+	r.File, r.Origin = p.file.name, p.file.origin
 }
 
 // require reports the keys that are missing or, said earlier, not usable.
 func (p *reader) require(n *yaml.Node, present map[string]bool) {
-	for _, key := range []string{"id", "title", "severity", "kinds", "condition", "summary", "rule", "name", "author", "reason", "expires"} {
+	for _, key := range []string{"id", "title", "severity", "kinds", "condition", "summary", "by", "over", "above", "of", "weight",
+		"remember", "if", "rule", "name", "author", "reason", "expires"} {
 		if ok, wanted := present[key]; wanted && !ok {
 			at := lookup(n, key)
 			if at == nil {

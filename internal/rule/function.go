@@ -46,6 +46,9 @@ func (l *loader) functions(files []*file, env *cel.Env) []cel.Macro {
 	var macros []cel.Macro
 	seen := make(map[string]bool)
 	for _, f := range files {
+		if f.source != l.source {
+			continue
+		}
 		for _, spec := range f.functions {
 			if seen[spec.name] || isReserved(spec.name) {
 				l.report(f, "", spec.node.Line, spec.node.Column, "function %s is given twice, or a word of the language", spec.name)
@@ -65,16 +68,29 @@ func (l *loader) functions(files []*file, env *cel.Env) []cel.Macro {
 				l.report(f, "", spec.node.Line, spec.node.Column, "function %s: a macro uses the name of its parameter %s", spec.name, spec.parameter)
 				continue
 			}
-			macros = append(macros, cel.GlobalMacro(spec.name, 1, expand(spec, body)))
+			macros = append(macros, cel.GlobalMacro(spec.name, 1, expand(spec, body, l.source == sourceAudit)))
 		}
 	}
 	return macros
 }
 
-// expand puts the argument of a call in the place of the parameter.
-func expand(spec functionSpec, body ast.Expr) parser.MacroExpander {
+// expand puts the argument of a call in the place of the parameter. Where any expression
+// may be one, it is evaluated as often as the parameter is.
+func expand(spec functionSpec, body ast.Expr, any bool) parser.MacroExpander {
 	inner := boundNames(body)
 	return func(helper parser.ExprHelper, _ ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
+		if any {
+			var taken string
+			visit(args[0], func(e ast.Expr) {
+				if e.Kind() == ast.IdentKind && slices.Contains(inner, e.AsIdent()) {
+					taken = e.AsIdent()
+				}
+			})
+			if taken != "" {
+				return nil, helper.NewError(args[0].ID(), fmt.Sprintf("%s() uses the name %s itself; call the variable something else", spec.name, taken))
+			}
+			return substitute(helper, body, spec.parameter, args[0]), nil
+		}
 		root := args[0]
 		for root.Kind() == ast.SelectKind && !root.AsSelect().IsTestOnly() {
 			root = root.AsSelect().Operand()
@@ -85,14 +101,18 @@ func expand(spec functionSpec, body ast.Expr) parser.MacroExpander {
 		if slices.Contains(inner, root.AsIdent()) {
 			return nil, helper.NewError(args[0].ID(), fmt.Sprintf("%s() uses the name %s itself; call the variable something else", spec.name, root.AsIdent()))
 		}
-		made := helper.Copy(body)
-		visit(made, func(e ast.Expr) {
-			if e.Kind() == ast.IdentKind && e.AsIdent() == spec.parameter {
-				e.SetKindCase(helper.Copy(args[0]))
-			}
-		})
-		return made, nil
+		return substitute(helper, body, spec.parameter, args[0]), nil
 	}
+}
+
+func substitute(helper parser.ExprHelper, body ast.Expr, parameter string, argument ast.Expr) ast.Expr {
+	made := helper.Copy(body)
+	visit(made, func(e ast.Expr) {
+		if e.Kind() == ast.IdentKind && e.AsIdent() == parameter {
+			e.SetKindCase(helper.Copy(argument))
+		}
+	})
+	return made
 }
 
 // boundNames are the variables that macros within the expression iterate with.

@@ -28,10 +28,14 @@ func Load(sources []Source, now time.Time) (*Set, error) {
 	return set, nil
 }
 
-// loader turns rule files into rules.
+// loader turns the rules of one source into what can be run.
 type loader struct {
+	source   string
 	language *language
-	compiler compiler
+	compiler *compiler // nil: not for rules of this source
+	// judge finds what is of the right types and yet no part of the language, and the
+	// expression that is to blame. May be nil.
+	judge    func(*cel.Ast) (at int64, err error)
 	now      time.Time
 	problems Problems
 	guards   map[*Rule]map[event.Kind]bound
@@ -39,42 +43,58 @@ type loader struct {
 }
 
 func load(sources []Source, now time.Time) (*Set, Problems) {
-	l := loader{now: now, guards: make(map[*Rule]map[event.Kind]bound)}
-	var files []*file
-	for _, source := range sources {
-		files = append(files, parseFile(source, &l.problems))
-	}
-	slices.SortStableFunc(files, func(a, b *file) int { return cmp.Compare(a.origin, b.origin) })
-	lists := l.lists(files)
-	language, err := newLanguage(lists)
-	if err == nil {
-		language.env, err = language.env.Extend(cel.Macros(l.functions(files, language.env)...))
-	}
-	if err != nil {
-		l.problems = append(l.problems, Problem{Message: err.Error()})
+	l := loader{source: sourceRuntime, now: now, guards: make(map[*Rule]map[event.Kind]bound)}
+	files := l.parse(sources)
+	if !l.declare(files, newLanguage, isRuntimeName) {
 		return nil, l.problems
 	}
-	l.language = language
-	l.compiler = compiler{schema: newSchema(), lists: lists}
+	l.compiler = &compiler{schema: newSchema(), lists: l.language.lists}
 
-	interest := Interest{Marks: l.marks(files, lists)}
+	interest := Interest{Marks: l.marks(files, l.language.lists)}
 	var rules []*Rule
-	for _, chosen := range l.choose(files) {
+	var abouts []*About
+	own, foreign, ok := l.choose(files)
+	if !ok {
+		return nil, l.problems
+	}
+	for _, chosen := range own {
 		f, spec := chosen.file, chosen.spec
-		if len(rules) == maxRules {
-			l.report(f, spec.label, spec.node.Line, spec.node.Column, "more than %d rules", maxRules)
-			return nil, l.problems
-		}
 		rule := l.rule(f, spec)
 		fitted := interest.excess() == ""
 		interest.merge(rule.Interest)
 		if excess := interest.excess(); excess != "" && fitted {
 			l.report(f, spec.label, spec.node.Line, spec.node.Column, "with this rule the kernel is asked for %s", excess)
 		}
-		rules = append(rules, rule)
+		rules, abouts = append(rules, rule), append(abouts, &rule.About)
 	}
-	l.exceptions(files, rules)
+	l.exceptions(files, abouts, foreign)
 	return newSet(rules, interest, l.guards), l.problems
+}
+
+// parse reads the files, in the order of their origins.
+func (l *loader) parse(sources []Source) []*file {
+	var files []*file
+	for _, source := range sources {
+		files = append(files, parseFile(source, l.source, &l.problems))
+	}
+	slices.SortStableFunc(files, func(a, b *file) int { return cmp.Compare(a.origin, b.origin) })
+	return files
+}
+
+// declare makes the language of lists and functions of the files. taken are names that
+// lists cannot have. It reports whether there is one.
+func (l *loader) declare(files []*file, language func(lists map[string][]string) (*language, error), taken func(string) bool) bool {
+	lists := l.lists(files, taken)
+	declared, err := language(lists)
+	if err == nil {
+		declared.env, err = declared.env.Extend(cel.Macros(l.functions(files, declared.env)...))
+	}
+	if err != nil {
+		l.problems = append(l.problems, Problem{Message: err.Error()})
+		return false
+	}
+	l.language = declared
+	return true
 }
 
 // placed is a rule as written, and where.
@@ -83,9 +103,10 @@ type placed struct {
 	spec *ruleSpec
 }
 
-// choose returns the rules that count, in the order of the files: a bundle's in place of
-// a built-in one of the same id. The files are in the order of their origins.
-func (l *loader) choose(files []*file) []placed {
+// choose returns the rules of the loader's source that count, in the order of the files: a
+// bundle's in place of a built-in one of the same id. The files are in the order of their
+// origins. foreign are the ids of the other sources' rules.
+func (l *loader) choose(files []*file) (own []placed, foreign map[string]bool, ok bool) {
 	var chosen []placed
 	places := make(map[string]int)
 	for _, f := range files {
@@ -110,7 +131,20 @@ func (l *loader) choose(files []*file) []placed {
 			chosen = append(chosen, this)
 		}
 	}
-	return chosen
+	if len(chosen) > maxRules {
+		extra := chosen[maxRules]
+		l.report(extra.file, extra.spec.label, extra.spec.node.Line, extra.spec.node.Column, "more than %d rules", maxRules)
+		return nil, nil, false
+	}
+	foreign = make(map[string]bool)
+	for _, this := range chosen {
+		if this.file.source == l.source {
+			own = append(own, this)
+		} else {
+			foreign[this.spec.id] = true
+		}
+	}
+	return own, foreign, true
 }
 
 func (l *loader) report(f *file, rule string, line, column int, format string, args ...any) *Problem {
@@ -121,16 +155,11 @@ func (l *loader) report(f *file, rule string, line, column int, format string, a
 }
 
 // lists gathers the named lists of all files.
-func (l *loader) lists(files []*file) map[string][]string {
+func (l *loader) lists(files []*file, taken func(string) bool) map[string][]string {
 	all := make(map[string][]string)
-	fields := eventDescriptor().Fields()
 	for _, f := range files {
 		for _, list := range f.lists {
-			taken := list.name == eventVariable || isReserved(list.name)
-			for i := range fields.Len() {
-				taken = taken || string(fields.Get(i).Name()) == list.name
-			}
-			if taken {
+			if isReserved(list.name) || taken(list.name) {
 				l.report(f, "", list.node.Line, list.node.Column, "the name %s is taken by the language", list.name)
 				continue
 			}
@@ -173,8 +202,9 @@ func (l *loader) marks(files []*file, lists map[string][]string) map[string]even
 
 func (l *loader) rule(f *file, spec *ruleSpec) *Rule {
 	r := spec.rule
-	r.File, r.Origin, r.Kinds, r.language = f.name, f.origin, spec.kinds, l.language
-	if checked := l.check(f, spec.label, spec.condition, cel.BoolType); checked != nil {
+	r.Kinds, r.language = spec.kinds, l.language
+	if typed := l.check(f, spec.label, spec.condition, cel.BoolType); typed != nil {
+		checked := typed.NativeRep()
 		r.condition = l.lower(f, spec.label, spec.condition, checked)
 		r.Interest = l.compiler.derive(checked, r.Kinds)
 		l.guards[&r] = make(map[event.Kind]bound, len(r.Kinds))
@@ -190,7 +220,7 @@ func (l *loader) rule(f *file, spec *ruleSpec) *Rule {
 	}
 	for i := range spec.exceptions {
 		if e, ok := l.exception(f, spec.label, &spec.exceptions[i]); ok {
-			l.except(f, &r, e, spec.exceptions[i].node)
+			l.except(f, &r.About, e, spec.exceptions[i].node)
 		}
 	}
 	if l.check(f, spec.label, spec.summary, cel.StringType) != nil {
@@ -220,11 +250,15 @@ func (l *loader) cost(f *file, spec *ruleSpec, r *Rule) {
 }
 
 // check parses and type-checks an expression; nil: it has problems, reported.
-func (l *loader) check(f *file, label string, t text, want *cel.Type) *ast.AST {
+func (l *loader) check(f *file, label string, t text, want *cel.Type) *cel.Ast {
+	return l.checkIn(l.language.env, f, label, t, want)
+}
+
+func (l *loader) checkIn(env *cel.Env, f *file, label string, t text, want *cel.Type) *cel.Ast {
 	if t.value == "" {
-		return nil // reported as missing
+		return nil // reported as missing, where it is
 	}
-	checked, issues := l.language.env.Compile(t.value)
+	checked, issues := env.Compile(t.value)
 	if issues.Err() != nil {
 		for _, problem := range issues.Errors() {
 			line, column := t.position(offset(t.value, problem.Location.Line(), problem.Location.Column()))
@@ -237,7 +271,16 @@ func (l *loader) check(f *file, label string, t text, want *cel.Type) *ast.AST {
 		l.report(f, label, line, column, "expression is of type %s, not %s", checked.OutputType(), want)
 		return nil
 	}
-	return checked.NativeRep()
+	if l.judge == nil {
+		return checked
+	}
+	if at, err := l.judge(checked); err != nil {
+		start := checked.NativeRep().SourceInfo().GetStartLocation(at)
+		line, column := t.position(offset(t.value, start.Line(), start.Column()))
+		l.report(f, label, line, column, "%v", err)
+		return nil
+	}
+	return checked
 }
 
 func (l *loader) lower(f *file, label string, t text, checked *ast.AST) boolCode {

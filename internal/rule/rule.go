@@ -1,5 +1,7 @@
 // Package rule is the language of Seawall's detections: YAML files whose
-// conditions are CEL over the event schema.
+// conditions are CEL over the event schema. A file says of which source's events its
+// rules are: the agents' (runtime), which this package runs, or the Kubernetes audit log's
+// (audit), which it reads for internal/rule/auditrule.
 //
 // [Load] type-checks every expression against seawall.sensor.v1.Event and lowers
 // each condition to closures over the hot structs of internal/event. A [Set] is
@@ -30,8 +32,8 @@ const (
 	ScopeHost      Scope = "host"
 )
 
-// Rule is a loaded rule. It never changes.
-type Rule struct {
+// About is what a rule of any source says of itself.
+type About struct {
 	ID string
 	// Catalogue are the entries of the detection catalogue that the rule answers.
 	Catalogue   []string
@@ -40,16 +42,21 @@ type Rule struct {
 	Severity    sensorv1.Severity
 	Tactics     []string // MITRE ATT&CK
 	Techniques  []string
-	Kinds       []event.Kind
-	Scope       Scope
 	Exceptions  []Exception
-	// Expensive is the author's consent to an unbounded interest.
-	Expensive  bool
-	Tags       []string
-	Recordings Recordings
+	Tags        []string
+	Recordings  Recordings
 	// File is where the rule comes from, and Origin whose file that is.
 	File   string
 	Origin Origin
+}
+
+// Rule is a loaded rule for events of agents. It never changes.
+type Rule struct {
+	About
+	Kinds []event.Kind
+	Scope Scope
+	// Expensive is the author's consent to an unbounded interest.
+	Expensive bool
 	// Interest is what the rule alone asks the kernel for; it has no marks.
 	Interest Interest
 
@@ -74,12 +81,15 @@ type Exception struct {
 	Expires time.Time // the first day, in UTC, on which it is inert
 	// File is where the exception stands: not always where its rule does.
 	File string
+	// Condition is type-checked. Rules for events of agents have it lowered as well.
+	Condition Expression
 
-	condition boolCode // nil: expired
+	condition boolCode
+	expired   bool
 }
 
 // Expired reports whether the exception was inert already when it was loaded.
-func (e *Exception) Expired() bool { return e.condition == nil }
+func (e *Exception) Expired() bool { return e.expired }
 
 // evidence is one named fact of a detection.
 type evidence struct {

@@ -53,11 +53,7 @@ type candidates struct {
 func newSet(rules []*Rule, interest Interest, guards map[*Rule]map[event.Kind]bound) *Set {
 	s := &Set{rules: rules, interest: interest}
 	for i, r := range rules {
-		for _, e := range r.Exceptions {
-			if !e.Expired() && (s.expires.IsZero() || e.Expires.Before(s.expires)) {
-				s.expires = e.Expires
-			}
-		}
+		s.expires = r.nextExpiry(s.expires)
 		for _, kind := range r.Kinds {
 			for inContainer, scope := range []Scope{ScopeHost, ScopeContainer} {
 				if r.Scope != ScopeAny && r.Scope != scope {
@@ -143,7 +139,7 @@ func (m *Matcher) Match(e *event.Event, yield func(*Rule)) {
 func (m *Matcher) except(rule int) bool {
 	exceptions := m.set.rules[rule].Exceptions
 	for i := range exceptions {
-		if condition := exceptions[i].condition; condition != nil && condition(&m.frame) {
+		if e := &exceptions[i]; !e.expired && e.condition(&m.frame) {
 			m.excepted[rule][i].Add(1)
 			return true
 		}
