@@ -30,8 +30,8 @@ type ExceptedCount struct {
 	Count           uint64
 }
 
-// of is the counter of an exception. A nil receiver counts for nobody.
-func (x *Excepted) of(rule, exception string) *atomic.Uint64 {
+// Counter is that of an exception. A nil receiver counts for nobody.
+func (x *Excepted) Counter(rule, exception string) *atomic.Uint64 {
 	if x == nil {
 		return new(atomic.Uint64)
 	}

@@ -192,9 +192,9 @@ func TestWhatExceptionsTakeOutIsCounted(t *testing.T) {
 func TestCountsOfExceptionsAreBounded(t *testing.T) {
 	var counts Excepted
 	for i := range maxExcepted + 10 {
-		counts.of("rule", fmt.Sprint(i)).Add(1)
+		counts.Counter("rule", fmt.Sprint(i)).Add(1)
 	}
-	counts.of("rule", "3").Add(1)
+	counts.Counter("rule", "3").Add(1)
 	all := counts.Counts()
 	if len(all) != maxExcepted+1 || all[0] != (ExceptedCount{ExceptedOthers, ExceptedOthers, 10}) {
 		t.Errorf("%d counts, the first is %v", len(all), all[0])

@@ -102,7 +102,7 @@ func (s *Set) NewMatcher(counts *Excepted) *Matcher {
 	m := &Matcher{set: s, found: make(ruleSet, (len(s.rules)+63)/64), excepted: make([][]*atomic.Uint64, len(s.rules))}
 	for i, r := range s.rules {
 		for _, e := range r.Exceptions {
-			m.excepted[i] = append(m.excepted[i], counts.of(r.ID, e.Name))
+			m.excepted[i] = append(m.excepted[i], counts.Counter(r.ID, e.Name))
 		}
 	}
 	return m

@@ -1,0 +1,114 @@
+package auditrule_test
+
+import (
+	"testing"
+
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
+)
+
+const podBody = `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web","labels":{"app":"web"}},"spec":{"hostPID":true,"replicas":3,
+	"containers":[{"name":"a","image":"registry.example.com:5000/shop/web:1.2@sha256:abc","securityContext":{"privileged":true},"command":["sh","-c","x"]}],
+	"initContainers":[{"name":"b","image":"busybox"}],
+	"volumes":[{"name":"v","hostPath":{"path":"/var//run/../run/"}}]}}`
+
+// TestConditions says of each expression whether it holds for one request.
+func TestConditions(t *testing.T) {
+	for _, test := range []struct {
+		condition string
+		want      bool
+	}{
+		{`verb == "create" && object.resource == "pods" && object.namespace == "shop"`, true},
+		{`code == 201u && allowed && !denied`, true},
+		{`actor.name == "alice" && "developers" in actor.groups`, true},
+		{`actor.is_person() && !actor.is_system()`, true},
+		{`source_ip == "10.0.0.7" && source_ip.is_private() && source_ip.in_network("10.0.0.0/8")`, true},
+		{`source_ip.in_network(["192.168.0.0/16", "10.0.0.7"])`, true},
+		{`source_ip.in_network("10.0.1.0/24") || "".is_private() || "x".in_network("0.0.0.0/0")`, false},
+		{`manifest.spec.hostPID == true`, true},
+		{`manifest.spec.hostIPC == true`, false},
+		{`manifest.spec.no.such.thing == "x" || manifest.spec.containers[7].image == "x"`, false},
+		{`has(manifest.spec.hostPID) && !has(manifest.spec.hostIPC) && has(manifest) && !has(request)`, true},
+		{`has(object) && !has(entry) && !has(impersonated)`, true},
+		{`manifest.spec.replicas == 3 && number(manifest.spec.replicas) > 2.5 && number(manifest.nothing) == 0.0`, true},
+		{`pod.hostPID == true && size(containers) == 2`, true},
+		{`containers.exists(c, c.securityContext.privileged == true)`, true},
+		{`containers.all(c, c.securityContext.privileged == true)`, false},
+		{`containers.exists(c, c.command == ["sh", "-c", "x"] && "sh" in c.command)`, true},
+		{`containers.exists(c, image(c.image).registry == "registry.example.com:5000" && image(c.image).tag == "1.2" && image(c.image).digest == "sha256:abc")`, true},
+		{`containers.exists(c, image(c.image).repository == "library/busybox" && image(c.image).registry == "docker.io")`, true},
+		{`pod.volumes.exists(v, v.hostPath.path.clean() == "/var/run")`, true},
+		{`pod.volumes.exists(v, "/var/run/docker.sock".under(v.hostPath.path))`, true},
+		{`pod.volumes.exists(v, v.hostPath.path.under("/etc") || v.nothing.under("/"))`, false},
+		{`manifest.nothing.startsWith("") || manifest.nothing.contains("") || manifest.nothing.matches(".*")`, false},
+		{`manifest.metadata.name.startsWith("w") && manifest.metadata.name.matches("^w.b$") && user_agent.startsWith("kubectl/")`, true},
+		{`"x".startsWith(manifest.nothing)`, false},
+		{`manifest.nothing.exists(x, true)`, false},
+		{`manifest.nothing.all(x, false) && size(manifest.nothing) == 0`, true},
+		{`manifest.metadata.labels.exists(name, name == "app" && manifest.metadata.labels[name] == "web")`, true},
+		{`"app" in manifest.metadata.labels && !("x" in manifest.metadata.labels) && !("x" in manifest.nothing)`, true},
+		{`query.dryRun == "All" && path == "/api/v1/namespaces/shop/pods" && !has(query.limit)`, true},
+		{`annotations.get("none") == "" && source_ips.at(0) == "203.0.113.9" && source_ips.at(9) == "" && user.extra.get("x") == ""`, true},
+		{`text(manifest.spec.containers.map(c, c.name)) == "a" && containers.map(c, c.name).join("+") == "a+b"`, true},
+		{`text(manifest.spec.replicas) == "3" && text(manifest.nothing) == "" && text(code) == "201" && text(pod.hostPID) == "true"`, true},
+		{`cel.bind(c, containers[0], c.name == "a" && image(c.image).name == "web")`, true},
+		{`named(manifest.metadata.name) && named("web")`, true},
+		{`object.name in names`, true},
+		{`event.request_time == request_time && request_time < timestamp("2027-01-01T00:00:00Z")`, true},
+		{`"/a/b.tar.gz".base() == "b.tar.gz" && "/a/b.tar.gz".ext() == ".gz" && "AbC".lower() == "abc"`, true},
+	} {
+		t.Run(test.condition, func(t *testing.T) {
+			file := "lists: {names: [web, db]}\nfunctions: {named: {of: n, is: n == \"web\"}}\n" + oneRule("condition: |\n  "+test.condition)
+			m := matcher(t, file)
+			if got := len(m.Match(create("1", podBody), day)) == 1; got != test.want {
+				t.Errorf("holds: %v, want %v", got, test.want)
+			}
+			for _, s := range m.Stats() {
+				if s.Errors > 0 {
+					t.Errorf("%d errors", s.Errors)
+				}
+			}
+		})
+	}
+}
+
+func TestManifest(t *testing.T) {
+	of := func(verb, resource, request, response string) *auditv1.Event {
+		e := create("1", response)
+		e.Verb, e.Object.Resource, e.Request = verb, resource, []byte(request)
+		return e
+	}
+	const template = `{"kind":"Deployment","spec":{"template":{"spec":{"containers":[{"name":"a","image":"bad"}]}}}}`
+	for name, test := range map[string]struct {
+		event *auditv1.Event
+		want  bool
+	}{
+		"pod":                           {of("create", "pods", "", `{"kind":"Pod","spec":{"containers":[{"image":"bad"}]}}`), true},
+		"pod as asked for":              {of("create", "pods", `{"kind":"Pod","spec":{"initContainers":[{"image":"bad"}]}}`, ""), true},
+		"refused: the response is none": {of("create", "pods", `{"kind":"Pod","spec":{"ephemeralContainers":[{"image":"bad"}]}}`, `{"kind":"Status"}`), true},
+		"workload":                      {of("update", "deployments", "", template), true},
+		"cron job":                      {of("create", "cronjobs", `{"spec":{"jobTemplate":{"spec":{"template":{"spec":{"containers":[{"image":"bad"}]}}}}}}`, ""), true},
+		"strategic merge patch":         {of("patch", "daemonsets", `{"spec":{"template":{"spec":{"containers":[{"name":"a","image":"bad"}]}}}}`, ""), true},
+		"patch that deletes":            {of("patch", "daemonsets", `{"spec":{"template":{"spec":{"containers":[{"image":"bad","$patch":"delete"}]}}}}`, ""), false},
+		"JSON patch, with what became":  {of("patch", "deployments", `[{"op":"add","path":"/x","value":1}]`, template), true},
+		"JSON patch of a field": {of("patch", "deployments",
+			`[{"op":"test","path":"/a","value":1},{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"bad"}]`, ""), true},
+		"JSON patch that adds":    {of("patch", "pods", `[{"op":"add","path":"/spec/containers/-","value":{"image":"bad"}}]`, ""), true},
+		"JSON patch that removes": {of("patch", "pods", `[{"op":"remove","path":"/spec/containers/0","value":{"image":"bad"}}]`, ""), false},
+		"list":                    {of("list", "pods", "", `{"kind":"PodList","spec":{"containers":[{"image":"bad"}]}}`), false},
+		"options of a deletion":   {of("delete", "pods", `{"kind":"DeleteOptions","spec":{"containers":[{"image":"bad"}]}}`, ""), false},
+		"no pod":                  {of("create", "services", `{"kind":"Service","spec":{"containers":[{"image":"bad"}]}}`, ""), false},
+		"no JSON":                 {of("create", "pods", `{"kind`, "x"), false},
+		"wrong types":             {of("create", "pods", `{"spec":[{"containers":3}]}`, `{"spec":"x"}`), false},
+		"wrong elements":          {of("create", "pods", `{"spec":{"containers":[3,"x",null,[]]}}`, ``), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := matcher(t, oneRule(`condition: containers.exists(c, c.image == "bad")`))
+			if got := len(m.Match(test.event, day)) == 1; got != test.want {
+				t.Errorf("matches: %v, want %v", got, test.want)
+			}
+			if errs := m.Stats()[0].Errors; errs != 0 {
+				t.Errorf("%d errors", errs)
+			}
+		})
+	}
+}
