@@ -4,6 +4,7 @@
 //	seawallctl alerts list            list alerts, newest first
 //	seawallctl alerts show ID         show one alert whole
 //	seawallctl alerts watch           show alerts as they come
+//	seawallctl audit replay FILE...   run the audit rules over recorded audit events
 //	seawallctl bundle key NAME        make a key to sign bundles of rules with
 //	seawallctl bundle sign PATH...    sign rule files
 //	seawallctl bundle verify FILE     check a signed bundle and show what it holds
@@ -57,12 +58,14 @@ type command struct {
 	run   func(ctx context.Context, args []string, out io.Writer) error
 }
 
-func commands() []command {
+// commands are seawallctl's; errs is where one says what does not end it.
+func commands(errs io.Writer) []command {
 	return []command{
 		{"agents list", "", "list agents: what they run on, what waits in them, what they were sent", true, listAgents},
 		{"alerts list", "", "list alerts, newest first", true, listAlerts},
 		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
 		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
+		{"audit replay", "FILE...", "run the audit rules over recorded audit events (JSON lines or lists, also gzip; - is stdin)", true, replayAudit(errs)},
 		{"bundle key", "NAME", "make a key to sign bundles of rules with: NAME.key, and NAME.pub for agents", false, offline(makeBundleKey)},
 		{"bundle sign", "PATH...", "sign rule files for agents: --key F --serial N --version V --out F", true, offline(signBundle)},
 		{"bundle verify", "FILE", "check a signed bundle as an agent does that has this --key F, and show what it holds", true, offline(verifyBundle)},
@@ -81,7 +84,7 @@ func offline(do func(args []string, out io.Writer, now time.Time) error) func(co
 }
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
-	for _, c := range commands() {
+	for _, c := range commands(errs) {
 		words := strings.Fields(c.words)
 		if len(args) < len(words) || strings.Join(args[:len(words)], " ") != c.words {
 			continue
@@ -109,7 +112,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 
 func usage(to io.Writer, status int) int {
 	fmt.Fprintln(to, "Usage:")
-	for _, c := range commands() {
+	for _, c := range commands(to) {
 		fmt.Fprintf(to, "  seawallctl %-22s %s\n", strings.TrimSpace(c.words+" "+c.args), c.summary)
 	}
 	return status
