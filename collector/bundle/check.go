@@ -11,7 +11,7 @@ import (
 
 	"github.com/seawall-security/seawall/internal/bundle"
 	"github.com/seawall-security/seawall/internal/rule"
-	"github.com/seawall-security/seawall/internal/rule/builtin"
+	"github.com/seawall-security/seawall/internal/rule/auditrule"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -37,17 +37,16 @@ func check(signed *sensorv1.SignedBundle, now time.Time) (bundle.Bundle, error) 
 	if b.Serial > math.MaxInt64 { // what the store takes
 		return bundle.Bundle{}, fmt.Errorf("serial %d is above %d", b.Serial, math.MaxInt64)
 	}
-	sources, err := rule.ReadFS(builtin.FS)
+	sources, err := builtinSources()
 	if err != nil {
 		return bundle.Bundle{}, err
 	}
-	for i := range sources {
-		sources[i].Name = "builtin/" + sources[i].Name
+	sources = append(sources, sourcesOf(b)...)
+	_, err = rule.Load(sources, now)
+	if err == nil {
+		_, err = auditrule.Load(sources, now)
 	}
-	for _, file := range b.Files {
-		sources = append(sources, rule.Source{Name: "bundle/" + file.Name, Data: file.Data, Origin: rule.OriginBundle})
-	}
-	if _, err := rule.Load(sources, now); err != nil {
+	if err != nil {
 		return bundle.Bundle{}, fmt.Errorf("the rules do not load together with the built-in ones:\n%s", brief(err))
 	}
 	return b, nil

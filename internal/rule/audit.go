@@ -59,6 +59,24 @@ const (
 	AuditResponse
 )
 
+func (l AuditLevel) String() string { return [...]string{"metadata", "request", "response"}[l] }
+
+// resources are the rule's as its file says them.
+func (r *AuditRule) resources() []string {
+	var all []string
+	for _, p := range r.Resources {
+		name := p.Resource + p.Path
+		if p.Group != "" {
+			name += "." + p.Group
+		}
+		if p.Subresource != "" {
+			name += "/" + p.Subresource
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
 // Outcomes is a set of how requests ended.
 type Outcomes uint8
 

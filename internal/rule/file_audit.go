@@ -161,7 +161,7 @@ func (p *reader) number(n *yaml.Node, what string, most int) int {
 	value, err := strconv.Atoi(p.scalar(n, what))
 	if err != nil || value < 1 || value > most {
 		p.report(n, "%s %q is not a number from 1 to %d", what, n.Value, most)
-		return 0
+		return 1 // so that it is not missed as well
 	}
 	return value
 }
@@ -170,7 +170,7 @@ func (p *reader) duration(n *yaml.Node, what string, most time.Duration) time.Du
 	value, err := time.ParseDuration(p.scalar(n, what))
 	if err != nil || value < 0 || value > most {
 		p.report(n, "%s %q is not a time such as 5m, at most %s", what, n.Value, most)
-		return 0
+		return 1
 	}
 	return value
 }

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,6 +13,8 @@ type Report struct {
 	Errors   Problems
 	Warnings Problems
 	Rules    []*Rule
+	// Audit are the rules for requests to the Kubernetes API; Lint checks none.
+	Audit []*AuditRule
 	// Exceptions are those of all rules, whatever file they stand in.
 	Exceptions []RuleException
 }
@@ -38,6 +41,24 @@ func Lint(sources []Source, now time.Time) Report {
 	return report
 }
 
+// AddAudit adds what [LintAudit] finds in the same sources. What is wrong with a file as
+// such both find.
+func (r *Report) AddAudit(rules []*AuditRule, errs, warnings Problems) {
+	r.Audit = rules
+	for _, rule := range rules {
+		for _, e := range rule.Exceptions {
+			r.Exceptions = append(r.Exceptions, RuleException{rule.ID, e})
+		}
+	}
+	known := make(map[Problem]bool)
+	for _, problem := range slices.Concat(r.Errors, r.Warnings) {
+		known[problem] = true
+	}
+	isKnown := func(p Problem) bool { return known[p] }
+	all := slices.Concat(r.Errors, r.Warnings, slices.DeleteFunc(slices.Concat(errs, warnings), isKnown))
+	r.Errors, r.Warnings = all.split()
+}
+
 // Write prints the problems, the rules with what the kernel admits for each, and the
 // exceptions.
 func (r Report) Write(w io.Writer) error {
@@ -60,6 +81,13 @@ func (r Report) Write(w io.Writer) error {
 		for _, line := range lines {
 			fmt.Fprintf(&b, "    %s\n", line)
 		}
+	}
+	for _, rule := range r.Audit {
+		about := append(append([]string{}, rule.Verbs...), rule.resources()...)
+		if len(about) == 0 {
+			about = []string{"every request"}
+		}
+		fmt.Fprintf(&b, "%s: audit, level %s: %s\n", rule.ID, rule.Needs, strings.Join(about, " "))
 	}
 	for _, e := range r.Exceptions {
 		state := "until "

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/internal/rule"
+	"github.com/seawall-security/seawall/internal/rule/auditrule"
 	"github.com/seawall-security/seawall/internal/rule/builtin"
 )
 
@@ -21,7 +22,7 @@ func lintRules(paths []string, out io.Writer, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	report := rule.Lint(slices.Concat(brought, given), now)
+	report := lint(slices.Concat(brought, given), now)
 	if len(paths) > 0 {
 		keep(&report, given)
 	}
@@ -31,8 +32,15 @@ func lintRules(paths []string, out io.Writer, now time.Time) error {
 	if n := len(report.Errors); n > 0 {
 		return fmt.Errorf("problems: %d", n)
 	}
-	_, err = fmt.Fprintf(out, "rules: %d, problems: 0\n", len(report.Rules))
+	_, err = fmt.Fprintf(out, "rules: %d, problems: 0\n", len(report.Rules)+len(report.Audit))
 	return err
+}
+
+// lint checks the rules of every source.
+func lint(all []rule.Source, now time.Time) rule.Report {
+	report := rule.Lint(all, now)
+	report.AddAudit(auditrule.Lint(all, now))
+	return report
 }
 
 // keep leaves in a report only the rules and exceptions of some files.
@@ -41,6 +49,7 @@ func keep(report *rule.Report, of []rule.Source) {
 		return !slices.ContainsFunc(of, func(s rule.Source) bool { return s.Name == file })
 	}
 	report.Rules = slices.DeleteFunc(slices.Clone(report.Rules), func(r *rule.Rule) bool { return elsewhere(r.File) })
+	report.Audit = slices.DeleteFunc(slices.Clone(report.Audit), func(r *rule.AuditRule) bool { return elsewhere(r.File) })
 	report.Exceptions = slices.DeleteFunc(report.Exceptions, func(e rule.RuleException) bool { return elsewhere(e.File) })
 }
 
@@ -50,7 +59,12 @@ func listRules(paths []string, out io.Writer, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	set, err := rule.Load(slices.Concat(brought, given), now)
+	all := slices.Concat(brought, given)
+	set, err := rule.Load(all, now)
+	if err != nil {
+		return fmt.Errorf("load rules:\n%w", err)
+	}
+	audit, err := auditrule.Load(all, now)
 	if err != nil {
 		return fmt.Errorf("load rules:\n%w", err)
 	}
@@ -61,12 +75,18 @@ func listRules(paths []string, out io.Writer, now time.Time) error {
 		for i, kind := range r.Kinds {
 			kinds[i] = kind.String()
 		}
-		severity := strings.ToLower(strings.TrimPrefix(r.Severity.String(), "SEVERITY_"))
-		inForce := slices.DeleteFunc(slices.Clone(r.Exceptions), func(e rule.Exception) bool { return e.Expired() })
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", r.ID, severity, r.Scope,
-			strings.Join(kinds, ","), strings.Join(r.Techniques, ","), len(inForce), r.Title)
+		listRule(table, &r.About, string(r.Scope), strings.Join(kinds, ","))
+	}
+	for _, r := range audit.Rules() {
+		listRule(table, &r.About, "cluster", "audit")
 	}
 	return table.Flush()
+}
+
+func listRule(table io.Writer, r *rule.About, scope, kinds string) {
+	inForce := slices.DeleteFunc(slices.Clone(r.Exceptions), func(e rule.Exception) bool { return e.Expired() })
+	fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", r.ID, severityOf(r.Severity), scope, kinds,
+		strings.Join(r.Techniques, ","), len(inForce), r.Title)
 }
 
 // builtinPrefix begins the names of the built-in rules' files.

@@ -128,7 +128,7 @@ func checkBundle(given []rule.Source, out io.Writer, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	report := rule.Lint(slices.Concat(brought, given), now)
+	report := lint(slices.Concat(brought, given), now)
 	keep(&report, given)
 	if err := report.Write(out); err != nil {
 		return err
@@ -136,7 +136,7 @@ func checkBundle(given []rule.Source, out io.Writer, now time.Time) error {
 	if n := len(report.Errors); n > 0 {
 		return fmt.Errorf("problems: %d", n)
 	}
-	_, err = fmt.Fprintf(out, "rules: %d, exceptions: %d, problems: 0\n", len(report.Rules), len(report.Exceptions))
+	_, err = fmt.Fprintf(out, "rules: %d, exceptions: %d, problems: 0\n", len(report.Rules)+len(report.Audit), len(report.Exceptions))
 	return err
 }
 
