@@ -204,6 +204,12 @@ func (w *window) add(of *rule.AuditWindow, e entry, counts *ruleCounters) bool {
 	if to == 0 {
 		return false
 	}
+	for from > 0 && w.Entries[from].At-w.Entries[from-1].At <= int64(of.Over) {
+		from--
+	}
+	for to < len(w.Entries) && w.Entries[to].At-w.Entries[to-1].At <= int64(of.Over) {
+		to++
+	}
 	x := w.Raised
 	if x == nil {
 		x = &raised{First: w.Entries[from].At, Last: w.Entries[from].At}
