@@ -25,7 +25,7 @@ const (
 // acceptsJSON are the functions that take any value and fail on none.
 var acceptsJSON = map[string]bool{
 	functionPresent: true, "text": true, "number": true, "image": true, "clean": true, "under": true, "base": true, "ext": true,
-	"lower": true, "join": true, "in_network": true, "is_private": true,
+	"lower": true, "join": true, "certificate_request": true, "in_network": true, "is_private": true,
 	overloads.StartsWith: true, overloads.EndsWith: true, overloads.Contains: true,
 }
 
@@ -66,6 +66,7 @@ func (l *language) functions() []cel.EnvOption {
 		unary("text", false, text, func(v ref.Val) ref.Val { return types.String(textOf(v)) }),
 		unary("number", false, cel.DoubleType, numberOf),
 		unary("image", false, dyn, func(v ref.Val) ref.Val { return &jsonObject{fields: imageOf(textOf(v))} }),
+		unary("certificate_request", false, dyn, func(v ref.Val) ref.Val { return wrap(certificateRequestOf(textOf(v))) }),
 		ofText("clean", clean),
 		ofText("base", func(s string) string { return s[strings.LastIndexByte(s, '/')+1:] }),
 		ofText("ext", path.Ext),
@@ -110,11 +111,13 @@ func textOf(v ref.Val) string {
 	case traits.Lister:
 		return joined(v, ", ")
 	case *jsonObject:
-		body, err := json.Marshal(v.fields)
-		if err != nil {
+		var b strings.Builder
+		encoder := json.NewEncoder(&b)
+		encoder.SetEscapeHTML(false)
+		if encoder.Encode(v.fields) != nil {
 			return ""
 		}
-		return string(body)
+		return strings.TrimSuffix(b.String(), "\n")
 	case *absent, types.Null:
 		return ""
 	}

@@ -115,7 +115,8 @@ func (l *language) declare(lists map[string][]string) (*cel.Env, error) {
 	return declared, nil
 }
 
-// expandHas makes has() work on variables, too: has(object), has(manifest).
+// expandHas makes has() work on variables and on what functions give, too: has(object),
+// has(manifest), has(image(c.image).tag).
 func expandHas(helper parser.ExprHelper, _ ast.Expr, args []ast.Expr) (ast.Expr, *common.Error) {
 	switch args[0].Kind() {
 	case ast.SelectKind:
@@ -128,8 +129,10 @@ func expandHas(helper parser.ExprHelper, _ ast.Expr, args []ast.Expr) (ast.Expr,
 			return helper.NewPresenceTest(helper.NewIdent(eventVariable), name), nil
 		}
 		return helper.NewCall(functionPresent, args[0]), nil
+	case ast.CallKind: // of an index, or of a function that gives JSON
+		return helper.NewCall(functionPresent, args[0]), nil
 	}
-	return nil, helper.NewError(args[0].ID(), "has() takes a variable or a field")
+	return nil, helper.NewError(args[0].ID(), "has() takes a variable, a field or what a function gives")
 }
 
 // expandBind is cel.bind(name, value, expression).

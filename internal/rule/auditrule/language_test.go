@@ -1,6 +1,15 @@
 package auditrule_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"strconv"
+	"strings"
 	"testing"
 
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
@@ -11,8 +20,25 @@ const podBody = `{"kind":"Pod","apiVersion":"v1","metadata":{"name":"web","label
 	"initContainers":[{"name":"b","image":"busybox"}],
 	"volumes":[{"name":"v","hostPath":{"path":"/var//run/../run/"}}]}}`
 
+// certificateRequest is what somebody sends who wants to be one of a group.
+func certificateRequest(t *testing.T, name, group string) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: name, Organization: []string{group}},
+	}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
+
 // TestConditions says of each expression whether it holds for one request.
 func TestConditions(t *testing.T) {
+	asked := certificateRequest(t, "mallory", "system:masters")
 	for _, test := range []struct {
 		condition string
 		want      bool
@@ -53,10 +79,14 @@ func TestConditions(t *testing.T) {
 		{`cel.bind(c, containers[0], c.name == "a" && image(c.image).name == "web")`, true},
 		{`named(manifest.metadata.name) && named("web")`, true},
 		{`object.name in names`, true},
+		{`text(manifest.metadata) == "{\"labels\":{\"app\":\"web\"},\"name\":\"web\"}"`, true},
+		{`certificate_request(csr).common_name == "mallory" && certificate_request(csr).organizations.exists(o, o == "system:masters")`, true},
+		{`has(certificate_request("bm9uZQ==")) || certificate_request(manifest.nothing).common_name == "x"`, false},
 		{`event.request_time == request_time && request_time < timestamp("2027-01-01T00:00:00Z")`, true},
 		{`"/a/b.tar.gz".base() == "b.tar.gz" && "/a/b.tar.gz".ext() == ".gz" && "AbC".lower() == "abc"`, true},
 	} {
 		t.Run(test.condition, func(t *testing.T) {
+			test.condition = strings.ReplaceAll(test.condition, "csr", strconv.Quote(asked))
 			file := "lists: {names: [web, db]}\nfunctions: {named: {of: n, is: n == \"web\"}}\n" + oneRule("condition: |\n  "+test.condition)
 			m := matcher(t, file)
 			if got := len(m.Match(create("1", podBody), day)) == 1; got != test.want {

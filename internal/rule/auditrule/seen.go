@@ -27,7 +27,7 @@ func newRing() *ring { return &ring{known: make(map[uint64]int)} }
 // chooses the audit id of its requests, so it does not tell two requests apart alone.
 func (m *Matcher) see(r *run, e *auditv1.Event) bool {
 	at := e.GetRequestTime()
-	sum := digest(e.AuditId, fmt.Sprint(at.GetSeconds(), at.GetNanos()), e.Verb, e.RequestUri)
+	sum := digest(e.AuditId, fmt.Sprint(at.GetSeconds(), at.GetNanos()), e.Verb, e.RequestUri, e.GetUser().GetName())
 	mark := binary.BigEndian.Uint64(sum[:])
 	if r.seen.known[mark] > 0 {
 		return false
