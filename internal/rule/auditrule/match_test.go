@@ -42,6 +42,7 @@ func TestIndex(t *testing.T) {
 		{"resources: [pods]", request("get", "", "pods", "exec", ""), false},
 		{"resources: [pods/exec]", request("get", "", "pods", "exec", ""), true},
 		{"resources: ['pods/*']", request("get", "", "pods", "exec", ""), true},
+		{"resources: ['pods/*']", request("get", "", "pods", "", ""), false},
 		{"resources: ['*/scale']", request("update", "apps", "deployments", "scale", ""), true},
 		{"resources: ['*/scale']", request("update", "apps", "deployments", "", ""), false},
 		{"resources: ['*']", request("update", "apps", "deployments", "", ""), true},

@@ -150,7 +150,7 @@ func (s *Set) add(r *Rule) {
 	i := len(s.rules)
 	s.rules = append(s.rules, r)
 	if len(r.Resources) == 0 {
-		s.any = append(s.any, place{i, rule.AuditResource{Resource: "*", Subresource: "*"}})
+		s.any = append(s.any, place{i, rule.AuditResource{Resource: "*"}}, place{i, rule.AuditResource{Resource: "*", Subresource: "*"}})
 		s.paths = append(s.paths, place{i, rule.AuditResource{Path: "/*"}})
 	}
 	for _, pattern := range r.Resources {
@@ -167,7 +167,7 @@ func (s *Set) add(r *Rule) {
 
 // covers reports whether a pattern, which stands under the resource, is of these parts.
 func covers(p rule.AuditResource, group, subresource string) bool {
-	if p.Subresource != "*" && p.Subresource != subresource {
+	if p.Subresource != subresource && (p.Subresource != "*" || subresource == "") {
 		return false
 	}
 	return p.Group == "" || p.Group == group || (p.Group == "core" && group == "")
