@@ -75,9 +75,9 @@ func (l *language) functions() []cel.EnvOption {
 		compare(overloads.StartsWith, strings.HasPrefix),
 		compare(overloads.EndsWith, strings.HasSuffix),
 		compare(overloads.Contains, strings.Contains),
-		compare(functionMatches, func(text, pattern string) bool {
-			compiled := l.patterns[pattern]
-			return compiled != nil && compiled.MatchString(text)
+		compare(functionMatches, func(text, expression string) bool {
+			pattern := l.patterns[expression]
+			return pattern != nil && pattern.matches(text)
 		}),
 		binary("join", text, text, func(v, separator ref.Val) ref.Val { return types.String(joined(v, string(separator.(types.String)))) }),
 		binary("in_network", dyn, cel.BoolType, func(ip, networks ref.Val) ref.Val { return types.Bool(inNetwork(textOf(ip), networks)) }),

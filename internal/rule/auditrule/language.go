@@ -36,12 +36,12 @@ type language struct {
 	variables []variable
 	places    map[string]int // of variables
 	lists     map[string][]string
-	patterns  map[string]*regexp.Regexp // what matches() is called with
+	patterns  map[string]*pattern // what matches() is called with
 	adapter   types.Adapter
 }
 
 func newLanguage() *language {
-	return &language{places: make(map[string]int), patterns: make(map[string]*regexp.Regexp)}
+	return &language{places: make(map[string]int), patterns: make(map[string]*pattern)}
 }
 
 func eventDescriptor() protoreflect.MessageDescriptor {
@@ -63,13 +63,18 @@ func (l *language) definition() rule.AuditLanguage {
 
 // declare makes the environment: schema, variables, lists and functions.
 func (l *language) declare(lists map[string][]string) (*cel.Env, error) {
+	registry, err := types.NewRegistry(&auditv1.Event{})
+	if err != nil {
+		return nil, fmt.Errorf("declare the language of audit rules: %w", err)
+	}
 	base, err := cel.NewCustomEnv(
+		cel.CustomTypeAdapter(registry),
+		cel.CustomTypeProvider(fields{registry}),
 		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(
 			env.NewFunction(overloads.StartsWith), env.NewFunction(overloads.EndsWith),
 			env.NewFunction(overloads.Contains), env.NewFunction(overloads.Matches)))),
 		cel.ParserExpressionSizeLimit(maxExpressionRunes),
 		cel.ParserRecursionLimit(maxExpressionDepth),
-		cel.Types(&auditv1.Event{}),
 		cel.Macros(cel.GlobalMacro("has", 1, expandHas), cel.ReceiverMacro("bind", 3, expandBind),
 			cel.ReceiverMacro(overloads.Matches, 1, expandMatches)),
 	)
@@ -81,9 +86,9 @@ func (l *language) declare(lists map[string][]string) (*cel.Env, error) {
 	for i, v := range l.variables {
 		l.places[v.name] = i
 	}
-	fields := eventDescriptor().Fields()
-	for i := range fields.Len() {
-		name := string(fields.Get(i).Name())
+	schema := eventDescriptor().Fields()
+	for i := range schema.Len() {
+		name := string(schema.Get(i).Name())
 		if _, own := l.places[name]; own {
 			continue
 		}
@@ -240,14 +245,56 @@ func (l *language) pattern(e ast.Expr, refuse func(ast.Expr, string, ...any)) {
 		refuse(e, "%v", err)
 		return
 	}
-	l.patterns[string(text)] = compiled
+	l.patterns[string(text)] = &pattern{expression: compiled, known: make(map[string]bool)}
 }
 
-// iterates reports whether an expression has macros that go over lists.
-func iterates(checked *cel.Ast) bool {
-	found := false
-	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		found = found || e.Kind() == ast.ComprehensionKind
-	}))
-	return found
+// isNested reports whether an expression has a macro that goes over a list within another.
+// What one alone goes over is bounded by the event.
+func isNested(checked *cel.Ast) bool {
+	var deepest func(e ast.Expr) int
+	deepest = func(e ast.Expr) int {
+		most := 0
+		if e.Kind() == ast.ComprehensionKind {
+			c := e.AsComprehension()
+			inner := max(deepest(c.LoopCondition()), deepest(c.LoopStep()))
+			if c.IterRange().Kind() != ast.ListKind { // as of has() and cel.bind()
+				inner++
+			}
+			return max(inner, deepest(c.IterRange()), deepest(c.AccuInit()), deepest(c.Result()))
+		}
+		for _, part := range parts(e) {
+			most = max(most, deepest(part))
+		}
+		return most
+	}
+	return deepest(checked.NativeRep().Expr()) > 1
+}
+
+// parts are the expressions that one is made of, but for a macro's.
+func parts(e ast.Expr) []ast.Expr {
+	switch e.Kind() {
+	case ast.CallKind:
+		call := e.AsCall()
+		if call.IsMemberFunction() {
+			return append([]ast.Expr{call.Target()}, call.Args()...)
+		}
+		return call.Args()
+	case ast.SelectKind:
+		return []ast.Expr{e.AsSelect().Operand()}
+	case ast.ListKind:
+		return e.AsList().Elements()
+	case ast.MapKind:
+		var all []ast.Expr
+		for _, entry := range e.AsMap().Entries() {
+			all = append(all, entry.AsMapEntry().Key(), entry.AsMapEntry().Value())
+		}
+		return all
+	case ast.StructKind:
+		var all []ast.Expr
+		for _, field := range e.AsStruct().Fields() {
+			all = append(all, field.AsStructField().Value())
+		}
+		return all
+	}
+	return nil
 }

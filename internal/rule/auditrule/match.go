@@ -60,6 +60,7 @@ type Matcher struct {
 	found   []uint64 // rules that the request may match, as bits
 	runs    []*run   // by place in the set's rules
 	matches []Match
+	key     []string // of the request and the rule at hand
 	// changed are the rows that are to be stored, by what writes them; nil: forgotten.
 	changed map[string]func() []byte
 	serial  uint64 // of what was remembered last
@@ -200,7 +201,8 @@ func (m *Matcher) evaluate(r *run, e *auditv1.Event, outcome rule.Outcomes, now 
 	if yes, err := m.holds(r.condition); err != nil || !yes {
 		return err
 	}
-	if !m.see(r, e) {
+	// A value that is new is so once, however often it comes.
+	if r.firsts == nil && !m.see(r, e) {
 		return nil
 	}
 	for i := range r.exceptions {
@@ -236,7 +238,8 @@ func (m *Matcher) evaluate(r *run, e *auditv1.Event, outcome rule.Outcomes, now 
 
 // by is what a rule's repeats have in common, beginning with the rule.
 func (m *Matcher) by(r *run, e *auditv1.Event) ([]string, error) {
-	key := []string{r.ID}
+	key := append(m.key[:0], r.ID)
+	defer func() { m.key = key[:0] }()
 	if len(r.by) == 0 && r.Window == nil {
 		o := e.GetObject()
 		key = append(key, actorOf(e).GetName(), e.Verb, o.GetApiGroup(), o.GetResource(), o.GetSubresource(), o.GetNamespace(), o.GetName())
@@ -388,7 +391,7 @@ func hash(words ...string) string {
 }
 
 func digest(words ...string) [sha256.Size]byte {
-	var b []byte
+	b := make([]byte, 0, 512)
 	for _, word := range words {
 		b = binary.AppendUvarint(b, uint64(len(word)))
 		b = append(b, word...)

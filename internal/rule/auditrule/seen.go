@@ -2,7 +2,6 @@ package auditrule
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
@@ -19,6 +18,8 @@ type ring struct {
 	known map[uint64]int // how often it is in the ring
 	marks []uint64
 	next  uint64 // place, modulo the size, of the next mark
+	// changed are the pages whose rows are among the matcher's changes.
+	changed [pages]bool
 }
 
 func newRing() *ring { return &ring{known: make(map[uint64]int)} }
@@ -26,14 +27,18 @@ func newRing() *ring { return &ring{known: make(map[uint64]int)} }
 // see marks a request as seen by a rule and reports whether it was not before. The client
 // chooses the audit id of its requests, so it does not tell two requests apart alone.
 func (m *Matcher) see(r *run, e *auditv1.Event) bool {
-	at := e.GetRequestTime()
-	sum := digest(e.AuditId, fmt.Sprint(at.GetSeconds(), at.GetNanos()), e.Verb, e.RequestUri, e.GetUser().GetName())
+	at := binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(e.GetRequestTime().AsTime().UnixNano()))
+	sum := digest(e.AuditId, string(at), e.Verb, e.RequestUri, e.GetUser().GetName())
 	mark := binary.BigEndian.Uint64(sum[:])
 	if r.seen.known[mark] > 0 {
 		return false
 	}
-	page := r.seen.add(mark)
-	m.change(seenRow(r.Rule, page), func() []byte { return r.seen.row(page) })
+	seen := r.seen
+	page := seen.add(mark)
+	if !seen.changed[page] {
+		seen.changed[page] = true
+		m.change(seenRow(r.Rule, page), func() []byte { return seen.row(page) })
+	}
 	return true
 }
 

@@ -109,7 +109,7 @@ func prepare(read *rule.AuditSet, r *rule.AuditRule) (*Rule, error) {
 			return program{}
 		}
 		options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-		bounded := iterates(e.Checked)
+		bounded := isNested(e.Checked)
 		if bounded {
 			options = append(options, cel.InterruptCheckFrequency(maxRounds))
 		}

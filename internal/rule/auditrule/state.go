@@ -63,12 +63,17 @@ func encode(what any) []byte {
 	return body
 }
 
-func (w *window) row() []byte     { return encode(w) }
+func (w *window) row() []byte {
+	w.changed = false
+	return encode(w)
+}
+
 func (k *firstKey) row() []byte   { return encode(k) }
 func (v *firstValue) row() []byte { return encode(v) }
 
 // row is a page: the ring's next place when it was written, then the marks.
 func (s *ring) row(page int) []byte {
+	s.changed[page] = false
 	marks := s.marks[page*pageMarks : min((page+1)*pageMarks, len(s.marks))]
 	body := binary.BigEndian.AppendUint64(nil, s.next)
 	for _, mark := range marks {

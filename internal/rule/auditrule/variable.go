@@ -101,8 +101,6 @@ func (r *request) ResolveName(name string) (any, bool) {
 // Parent implements cel.Activation.
 func (r *request) Parent() cel.Activation { return nil }
 
-var nobody = &auditv1.User{}
-
 // actorOf is whom the request was carried out as.
 func actorOf(e *auditv1.Event) *auditv1.User {
 	switch {

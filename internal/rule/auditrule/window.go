@@ -65,6 +65,8 @@ type window struct {
 	Touched int64   `json:"t"` // by the log's time, ns
 	Entries []entry `json:"e,omitempty"`
 	Raised  *raised `json:"r,omitempty"`
+
+	changed bool // its row is among the matcher's changes
 }
 
 // entry is one request. Times are ns.
@@ -92,7 +94,7 @@ type raised struct {
 // remember adds a request to its key and reports whether that raises; match has then what
 // the window knows.
 func (m *Matcher) remember(r *run, e *auditv1.Event, match *Match, now time.Time) (bool, error) {
-	added := entry{At: match.First.UnixNano(), ID: strings.Clone(e.AuditId), Weight: 1}
+	added := entry{At: match.First.UnixNano(), ID: e.AuditId, Weight: 1}
 	var err error
 	if r.of.program != nil {
 		if added.Value, err = m.text(r.of); err != nil {
@@ -152,7 +154,10 @@ func (m *Matcher) window(r *run, key string, now time.Time) *window {
 	w := at.Value.(*window)
 	r.windows.order.MoveToFront(at)
 	w.Serial, w.Touched = m.serial, now.UnixNano()
-	m.change(windowRow(r.Rule, key), w.row)
+	if !w.changed {
+		w.changed = true
+		m.change(windowRow(r.Rule, key), w.row)
+	}
 	return w
 }
 
@@ -181,6 +186,9 @@ func (w *window) add(of *rule.AuditWindow, e entry, counts *ruleCounters) bool {
 			w.Raised = nil
 		}
 		// Else it is of long before: it may be part of an earlier stretch.
+	}
+	if of.Measure != rule.MeasureCount && w.replace(e, of.Over) {
+		return false
 	}
 	i, _ := slices.BinarySearchFunc(w.Entries, e, entry.compare)
 	w.Entries = slices.Insert(w.Entries, i, e)
@@ -229,6 +237,24 @@ func (e entry) compare(other entry) int {
 		return int(min(max(e.At-other.At, -1), 1))
 	}
 	return strings.Compare(e.ID, other.ID)
+}
+
+// replace puts a request in the place of the last one, if that has its value and could be
+// thinned out between the one before and this: then no window has more than it had. That is
+// the common case, and spares looking at all.
+func (w *window) replace(e entry, over time.Duration) bool {
+	n := len(w.Entries)
+	if n < 2 {
+		return false
+	}
+	before, last := &w.Entries[n-2], &w.Entries[n-1]
+	if before.Value != e.Value || last.Value != e.Value || e.compare(*last) <= 0 || e.At-before.At > int64(over) ||
+		e.At-w.Entries[0].At > int64(over+lateness) {
+		return false
+	}
+	before.Others += 1 + last.Others
+	*last = e
+	return true
 }
 
 // thin drops a request of a value that has another of it on either side, so close together
