@@ -63,7 +63,7 @@ func replayAudit(errs io.Writer) func(context.Context, []string, io.Writer) erro
 		if *format == "json" {
 			print, flush = printAlertJSON(out), func() error { return nil }
 		}
-		if err := playAudit(ctx, set, log, errs, print); err != nil {
+		if err := playAudit(set, log, errs, ctx.Err, print); err != nil {
 			return err
 		}
 		if err := flush(); err != nil {
@@ -77,8 +77,8 @@ func replayAudit(errs io.Writer) func(context.Context, []string, io.Writer) erro
 }
 
 // playAudit matches the events of a log, in the order of their times and without their
-// secrets, as a collector does.
-func playAudit(ctx context.Context, set *auditrule.Set, log *auditLog, errs io.Writer, print func(*auditAlert) error) error {
+// secrets, as a collector does. stop says why no more is to be played.
+func playAudit(set *auditrule.Set, log *auditLog, errs io.Writer, stop func() error, print func(*auditAlert) error) error {
 	text, err := redact.New(make([]byte, redact.KeyBytes)) // nothing else is to be joined with its masks
 	if err != nil {
 		return err
@@ -88,8 +88,8 @@ func playAudit(ctx context.Context, set *auditrule.Set, log *auditLog, errs io.W
 	fold := newAuditFold(print)
 	var now time.Time
 	for e := log.next(); e != nil; e = log.next() {
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := stop(); err != nil {
+			return err
 		}
 		if err := redactor.Event(e); err != nil {
 			fmt.Fprintf(errs, "event %s: %v\n", event.Printable(e.AuditId), err)

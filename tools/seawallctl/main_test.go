@@ -75,6 +75,11 @@ func TestRun(t *testing.T) {
 		"expired/except.yaml":   strings.ReplaceAll(exception, "UNTIL", "2020-01-01"),
 		"nobody/except.yaml":    strings.ReplaceAll(exception, "[exec-fileless-memfd]", "exec-fileles-memfd"),
 		"recorded/memfd.yaml":   recorded,
+		"audit/audit.yaml":      auditRules + "    recordings: {positive: [shell.jsonl], negative: [other.jsonl, shell.jsonl, none.jsonl, bad.jsonl]}\n",
+		"audit/shell.jsonl":     exec("1", "ResponseStarted", "10:00:00", "10:00:00", "web", 101),
+		"audit/other.jsonl":     strings.ReplaceAll(exec("1", "ResponseStarted", "10:00:00", "10:00:00", "web", 101), "command=sh", "command=ls"),
+		"audit/bad.jsonl":       "nothing\n",
+		"wrong/audit.yaml":      strings.Replace(auditRules, "command_line.", "manifest.", 1) + "    needs: all\n",
 	})
 	if err := os.CopyFS(filepath.Join(folder, "recordings"), recordings.FS); err != nil {
 		t.Fatal(err)
@@ -116,6 +121,14 @@ func TestRun(t *testing.T) {
 		{args: "rules list DIR/expired", status: statusOK, out: []string{"T1620,T1027                0 "}},
 		{args: "rules test DIR/except", status: statusFailed, out: []string{"FAIL  exec-fileless-memfd  positive  recordings/exec-fileless-memfd/positive-memfd.jsonl: did not fire"}, errs: "failures: ", absent: "sensitive-file-read"},
 		{args: "rules test DIR/expired", status: statusOK, out: []string{"ok    exec-fileless-memfd  positive"}},
+		{args: "rules lint DIR/audit", status: statusOK, out: []string{"shell-in-pod: audit, level metadata: pods/exec\nrules: 1, problems: 0"}},
+		{args: "rules lint DIR/wrong", status: statusFailed, out: []string{`DIR/wrong/audit.yaml:13:12: rule shell-in-pod: needs "all" is not one of`}, errs: "problems: 1"},
+		{args: "rules list DIR/audit", status: statusOK, out: []string{"shell-in-pod", "cluster", "exec-fileless-memfd"}},
+		{args: "rules test DIR/audit", status: statusFailed, out: []string{
+			"ok    shell-in-pod  positive  shell.jsonl", "ok    shell-in-pod  negative  other.jsonl",
+			"FAIL  shell-in-pod  negative  shell.jsonl: fired 1 times: alice ran sh -c id in web",
+			"FAIL  shell-in-pod  negative  none.jsonl: open ", "FAIL  shell-in-pod  negative  bad.jsonl: DIR/audit/bad.jsonl:1: ",
+		}, errs: "failures: 3", absent: "exec-fileless-memfd"},
 		{args: "rules list DIR/bad", status: statusFailed, errs: "DIR/bad/bad.yaml:9:"},
 	} {
 		t.Run(test.args, func(t *testing.T) {
