@@ -1,10 +1,7 @@
 package auditrule
 
 import (
-	"fmt"
-
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
 
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
@@ -21,7 +18,12 @@ func (f fields) FindStructFieldType(message, name string) (*types.FieldType, boo
 	}
 	if read := readers[message+"."+name]; read != nil {
 		direct := *field
-		direct.GetFrom = read
+		direct.GetFrom = func(target any) (any, error) {
+			if value, ok := read(target); ok {
+				return value, nil
+			}
+			return field.GetFrom(target)
+		}
 		return &direct, true
 	}
 	return field, true
@@ -30,10 +32,11 @@ func (f fields) FindStructFieldType(message, name string) (*types.FieldType, boo
 var (
 	nobody   = &auditv1.User{}
 	noObject = &auditv1.Object{}
+	noEntry  = &auditv1.Entry{}
 )
 
-// readers are by the full name of a field.
-var readers = map[string]ref.FieldGetter{
+// readers are by the full name of a field. One says no to what it does not know.
+var readers = map[string]func(target any) (value any, ok bool){
 	"seawall.audit.v1.Event.verb":        reader(func(e *auditv1.Event) any { return e.GetVerb() }),
 	"seawall.audit.v1.Event.request_uri": reader(func(e *auditv1.Event) any { return e.GetRequestUri() }),
 	"seawall.audit.v1.Event.user_agent":  reader(func(e *auditv1.Event) any { return e.GetUserAgent() }),
@@ -46,6 +49,18 @@ var readers = map[string]ref.FieldGetter{
 			return nobody
 		}
 		return e.GetUser()
+	}),
+	"seawall.audit.v1.Event.impersonated": reader(func(e *auditv1.Event) any {
+		if e.GetImpersonated() == nil {
+			return nobody
+		}
+		return e.GetImpersonated()
+	}),
+	"seawall.audit.v1.Event.entry": reader(func(e *auditv1.Event) any {
+		if e.GetEntry() == nil {
+			return noEntry
+		}
+		return e.GetEntry()
 	}),
 	"seawall.audit.v1.Event.object": reader(func(e *auditv1.Event) any {
 		if e.GetObject() == nil {
@@ -63,12 +78,12 @@ var readers = map[string]ref.FieldGetter{
 	"seawall.audit.v1.Object.api_group":   reader(func(o *auditv1.Object) any { return o.GetApiGroup() }),
 }
 
-func reader[M any](read func(M) any) ref.FieldGetter {
-	return func(target any) (any, error) {
+func reader[M any](read func(M) any) func(any) (any, bool) {
+	return func(target any) (any, bool) {
 		message, ok := target.(M)
 		if !ok {
-			return nil, fmt.Errorf("read a field of %T", target)
+			return nil, false
 		}
-		return read(message), nil
+		return read(message), true
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
 
@@ -54,6 +56,8 @@ func TestConditions(t *testing.T) {
 		{`manifest.spec.hostIPC == true`, false},
 		{`manifest.spec.no.such.thing == "x" || manifest.spec.containers[7].image == "x"`, false},
 		{`has(manifest.spec.hostPID) && !has(manifest.spec.hostIPC) && has(manifest) && !has(request)`, true},
+		{`impersonated.name == "" && impersonated.extra.get("x") == "" && size(impersonated.groups) == 0 && impersonated.is_anonymous()`, true},
+		{`entry.pod == "" && size(entry.command) == 0 && !entry.tty && event.entry.pod == "" && event.impersonated.name == ""`, true},
 		{`has(object) && !has(entry) && !has(impersonated)`, true},
 		{`manifest.spec.replicas == 3 && number(manifest.spec.replicas) > 2.5 && number(manifest.nothing) == 0.0`, true},
 		{`pod.hostPID == true && size(containers) == 2`, true},
@@ -141,4 +145,32 @@ func TestManifest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEmptyEvent is that every field of the schema can be read of an event that has none.
+func TestEmptyEvent(t *testing.T) {
+	e := &auditv1.Event{Stage: auditv1.Stage_STAGE_COMPLETE, Code: 200}
+	var read func(path string, d protoreflect.MessageDescriptor, depth int)
+	read = func(path string, d protoreflect.MessageDescriptor, depth int) {
+		for i := range d.Fields().Len() {
+			f := d.Fields().Get(i)
+			name := string(f.Name())
+			if path != "" {
+				name = path + "." + name
+			}
+			if f.Message() != nil && !f.IsMap() && !f.IsList() && depth < 2 && f.Message().ParentFile() == d.ParentFile() {
+				read(name, f.Message(), depth+1)
+			}
+			if name == "request" || name == "response" {
+				continue // JSON
+			}
+			for _, text := range []string{name, "event." + name} {
+				m := matcher(t, oneRule("condition: '"+text+" == "+text+"'"))
+				if n := len(m.Match(e, day)); n != 1 {
+					t.Errorf("%s: %d matches, %d errors", text, n, m.Stats()[0].Errors)
+				}
+			}
+		}
+	}
+	read("", e.ProtoReflect().Descriptor(), 0)
 }

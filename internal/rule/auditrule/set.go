@@ -151,7 +151,7 @@ func (s *Set) add(r *Rule) {
 	s.rules = append(s.rules, r)
 	if len(r.Resources) == 0 {
 		s.any = append(s.any, place{i, rule.AuditResource{Resource: "*"}}, place{i, rule.AuditResource{Resource: "*", Subresource: "*"}})
-		s.paths = append(s.paths, place{i, rule.AuditResource{Path: "/*"}})
+		s.paths = append(s.paths, place{i, rule.AuditResource{Path: "*"}})
 	}
 	for _, pattern := range r.Resources {
 		switch {
