@@ -64,7 +64,7 @@ func (m *Matcher) first(r *run, e entry, match *Match, now time.Time) bool {
 	}
 	v := at.Value.(*firstValue)
 	m.serial++
-	v.Serial, v.Seen = m.serial, max(v.Seen, e.At)
+	v.Serial, v.Seen = m.serial, e.At
 	f.order.MoveToFront(at)
 	m.change(valueRow(r.Rule, id), v.row)
 	if !isNew || !isOld {
