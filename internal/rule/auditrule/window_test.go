@@ -69,6 +69,11 @@ func TestWindows(t *testing.T) {
 			[]step{{"a", "x", 0}, {"b", "x", 1}, {"c", "x", 2}, {"d", "y", 3}, {"e", "x", 4}, {"f", "z", 5}},
 			[]string{"", "", "", "", "", "6xyz×6[a d e f]"},
 		},
+		"distinct, late beside a value that repeats": {
+			"{over: 10s, distinct: {of: object.name, above: 2}}",
+			[]step{{"a", "x", 0}, {"b", "x", 8}, {"c", "x", 16}, {"d", "y", 5}, {"e", "z", 15}},
+			[]string{"", "", "", "", "5xyz×5[a d b e c]"},
+		},
 		"distinct, apart": {
 			"{over: 10s, distinct: {of: object.name, above: 2}}",
 			[]step{{"a", "x", 0}, {"d", "y", 3}, {"f", "z", 11}, {"g", "y", 12}},
