@@ -72,12 +72,12 @@ func (r *Reader) Next() (*auditv1.Event, error) {
 		if len(data) == 0 {
 			continue
 		}
-		if !isList(data) {
-			e, err := Decode(data)
-			if err != nil {
-				return nil, &LineError{r.line, err}
-			}
+		e, err := Decode(data)
+		if err == nil {
 			return e, nil
+		}
+		if !isList(data) {
+			return nil, &LineError{r.line, err}
 		}
 		if r.waiting, r.bad, err = DecodeList(data); err != nil {
 			return nil, &LineError{r.line, err}
@@ -85,7 +85,8 @@ func (r *Reader) Next() (*auditv1.Event, error) {
 	}
 }
 
-// isList reports whether the JSON looks like a list: the API server writes the kind first.
+// isList reports whether JSON that is no event may be a list: the API server writes the kind
+// first. An event can speak of a list, too.
 func isList(data []byte) bool {
 	return bytes.Contains(data[:min(len(data), 4096)], []byte(`"EventList"`))
 }

@@ -67,6 +67,7 @@ func TestReader(t *testing.T) {
 		"bad lines":           {"x\n" + eventLine("a") + "\n{}\n" + eventLine("b") + "\n{\"audit", "bad line 1 a bad line 3 b bad line 5"},
 		"list":                {list("a", "b"), "a b"},
 		"lists, a line each":  {list("a", "b") + "\n" + list("c") + "\n", "a b c"},
+		"event of a list":     {strings.Replace(eventLine("a"), "{", `{"responseObject":{"kind":"EventList","apiVersion":"v1"},`, 1), "a"},
 		"list with a bad one": {strings.Replace(list("a", "b"), `"auditID":"a"`, `"auditID":7`, 1), "b bad line 1"},
 		"printed list":        {strings.Replace(list("a", "b"), "{", "{\n  ", 1), "a b"},
 		"printed events":      {strings.Replace(eventLine("a"), "{", "{\n", 1) + "\n" + strings.Replace(eventLine("b"), "{", "{\n", 1), "a b"},

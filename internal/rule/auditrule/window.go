@@ -29,7 +29,7 @@ type Limits struct {
 	// Keys are those of one rule with a window: 4,096. The one that was longest without a
 	// request goes.
 	Keys int
-	// Entries are the requests that the keys of one rule are made of: 65,536.
+	// Entries are the requests that the keys of one rule are made of: 16,384.
 	Entries int
 	// Values are those that a rule knows as seen before: 65,536.
 	Values int
@@ -39,7 +39,7 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		limit  *int
 		number int
-	}{{&l.Keys, 4096}, {&l.Entries, 65536}, {&l.Values, 65536}} {
+	}{{&l.Keys, 4096}, {&l.Entries, 16384}, {&l.Values, 65536}} {
 		if *d.limit <= 0 {
 			*d.limit = d.number
 		}
