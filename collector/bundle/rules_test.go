@@ -56,8 +56,8 @@ func TestAuditRules(t *testing.T) {
 		t.Errorf("without a bundle: %v", err)
 	}
 	// What agents pass over is still checked before it is sent to them.
-	wrong := sealed(t, of(1, file("a.yaml", strings.Replace(auditRule, "allowed", "alowed", 1))))
-	if _, err := check(wrong, now); err == nil || !strings.Contains(err.Error(), "bundle/a.yaml:3:84: rule exec-of-ours: undeclared reference to 'alowed'") {
+	wrong := sealed(t, of(1, file("a.yaml", strings.Replace(auditRule, "allowed", "permitted", 1))))
+	if _, err := check(wrong, now); err == nil || !strings.Contains(err.Error(), "bundle/a.yaml:3:84: rule exec-of-ours: undeclared reference to 'permitted'") {
 		t.Errorf("a bundle with a wrong audit rule: %v", err)
 	}
 	if _, err := check(sealed(t, of(1, file("a.yaml", auditRule))), now); err != nil {
