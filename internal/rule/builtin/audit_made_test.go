@@ -151,8 +151,15 @@ func forbidden(message string) []set {
 
 func one(line []byte) [][]byte { return [][]byte{line} }
 
-func TestMadeEvents(t *testing.T) {
-	rules := auditRules(t)
+// madeCase is requests and the alerts they raise.
+type madeCase struct {
+	name  string
+	lines [][]byte
+	want  []string
+}
+
+func madeCases(t testing.TB) []madeCase {
+	t.Helper()
 	exec := first(t, of("exec_into_pod"), developer, "get", "pods/exec")
 	pod := first(t, of("privileged_pod"), developer, "create", "pods")
 	plain := made(t, pod, set{"/requestObject/spec/containers/0/securityContext", nil}, set{"/responseObject/spec/containers/0/securityContext", nil})
@@ -189,11 +196,7 @@ func TestMadeEvents(t *testing.T) {
 	newNamespace := first(t, benign, operator, "create", "namespaces")
 	event := first(t, of("delete_events"), operator, "delete", "events")
 
-	for _, c := range []struct {
-		name  string
-		lines [][]byte
-		want  []string
-	}{
+	return []madeCase{
 		// Ways in.
 		{"attach in kube-system", one(made(t, exec, set{"/objectRef/subresource", "attach"}, set{"/objectRef/namespace", "kube-system"}, set{"/requestURI", "/api/v1/namespaces/kube-system/pods/x/attach?container=c&stdin=true&tty=true"})), []string{"audit-exec-into-system-namespace high", "audit-pod-exec low"}},
 		{"exec in kube-system refused", one(made(t, exec, append(forbidden("pods \"x\" is forbidden"), set{"/objectRef/namespace", "kube-system"}, set{"/requestURI", "/api/v1/namespaces/kube-system/pods/x/exec?command=sh"})...)), []string{"audit-exec-into-system-namespace medium, refused", "audit-pod-exec info, refused"}},
@@ -243,6 +246,8 @@ func TestMadeEvents(t *testing.T) {
 		{"new tag of a daemonset", one(first(t, benign, operator, "patch", "daemonsets")), []string{"audit-workload-image-replaced low"}},
 		{"pod with a controller's account", one(made(t, plain, set{"/objectRef/namespace", "kube-system"}, set{"/user/username", operator}, set{"/objectRef/name", "tools"}, set{"/requestObject/spec/serviceAccountName", "clusterrole-aggregation-controller"}, set{"/responseObject", nil})), []string{"audit-controller-sa-assigned high", "audit-pod-chosen-account medium", "audit-pod-in-system-namespace medium"}},
 		{"pod with an account of choice", one(made(t, plain, set{"/objectRef/namespace", "ci"}, set{"/user/username", operator}, set{"/requestObject/spec/serviceAccountName", "deployer"}, set{"/responseObject", nil})), []string{"audit-pod-chosen-account low"}},
+		{"volume of a host's path", one(made(t, pod, set{"/objectRef/resource", "persistentvolumes"}, set{"/requestObject", object(`{"kind": "PersistentVolume", "spec": {"hostPath": {"path": "/etc/kubernetes"}}}`)}, set{"/responseObject", nil})), []string{"audit-sensitive-persistent-volume high"}},
+		{"volume of a provisioner", one(made(t, pod, set{"/objectRef/resource", "persistentvolumes"}, set{"/requestObject", object(`{"kind": "PersistentVolume", "spec": {"local": {"path": "/mnt/disks/1"}}}`)}, set{"/responseObject", nil})), nil},
 		{"host port", one(made(t, quiet, set{"/requestObject/spec/template/spec/containers/0/ports", object(`[{"containerPort": 80, "hostPort": 8080}]`)})), []string{"audit-host-port low"}},
 
 		// Roles.
@@ -325,6 +330,8 @@ func TestMadeEvents(t *testing.T) {
 		{"cluster DNS by its installer", one(made(t, dns, set{"/verb", "create"}, set{"/user/username", "kubernetes-admin"}, set{"/requestObject/data/Corefile", ".:53 {\n  errors\n  forward . /etc/resolv.conf\n}\n"}, set{"/responseObject", nil})), nil},
 		{"network policy deleted", one(made(t, deleted, set{"/objectRef/resource", "networkpolicies"}, set{"/objectRef/apiGroup", "networking.k8s.io"}, set{"/objectRef/name", "deny"})), []string{"audit-network-policy-removed medium"}},
 		{"network policy deleted by a chart", one(made(t, deleted, set{"/user/username", deployer}, set{"/userAgent", "Helm/3.14.4"}, set{"/objectRef/resource", "networkpolicies"}, set{"/objectRef/apiGroup", "networking.k8s.io"}, set{"/objectRef/name", "deny"})), []string{"audit-network-policy-removed low"}},
+		{"namespace by a person", one(newNamespace), []string{"audit-namespace-created-unapproved low"}},
+		{"namespace by an account", one(made(t, newNamespace, set{"/user/username", deployer})), nil},
 		{"pod security weakened", one(made(t, newNamespace, set{"/verb", "patch"}, set{"/level", "Request"}, set{"/requestObject", object(`{"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}`)})), []string{"audit-namespace-security-label-weakened high"}},
 		{"pod security taken away", one(made(t, newNamespace, set{"/verb", "patch"}, set{"/level", "Request"}, set{"/requestObject", object(`{"metadata": {"labels": {"pod-security.kubernetes.io/enforce": null}}}`)})), []string{"audit-namespace-security-label-weakened high"}},
 		{"label of a namespace, body known", one(made(t, newNamespace, set{"/verb", "patch"}, set{"/level", "Request"}, set{"/requestObject", object(`{"metadata": {"labels": {"team": "a"}}}`)})), nil},
@@ -358,10 +365,49 @@ func TestMadeEvents(t *testing.T) {
 		{"notebooks by a node port", one(made(t, service, set{"/responseObject", nil}, set{"/objectRef/name", "proxy-public"}, set{"/objectRef/namespace", "data"}, set{"/requestObject/spec/selector", object(`{"app": "jupyterhub"}`)})), []string{"audit-ml-platform-exposed medium", "audit-service-exposed low"}},
 		{"SSH by a node port", one(made(t, service, set{"/responseObject", nil}, set{"/objectRef/name", "s"}, set{"/objectRef/namespace", "shop"}, set{"/requestObject/spec/selector", object(`{"app": "web"}`)}, set{"/requestObject/spec/ports/0/port", 22})), []string{"audit-service-exposed medium"}},
 		{"ingress with TLS", one(made(t, ingress, set{"/requestObject/spec/tls", object(`[{"hosts": ["a"]}]`)}, set{"/responseObject", nil})), nil},
-	} {
+	}
+}
+
+func TestMadeEvents(t *testing.T) {
+	rules := auditRules(t)
+	for _, c := range madeCases(t) {
 		got := tells(t, rules, c.lines...)
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
+	}
+}
+
+// What is new is told once what was usual is known.
+func TestFirstSeen(t *testing.T) {
+	rules := auditRules(t)
+	for _, c := range firstSeenCases(t) {
+		if diff := cmp.Diff(c.want, tells(t, rules, c.lines...)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+func firstSeenCases(t testing.TB) []madeCase {
+	t.Helper()
+	request := first(t, of("list_all_secrets"), operator, "list", "secrets")
+	pod := first(t, of("privileged_pod"), developer, "create", "pods")
+	binding := first(t, benign, deployer, "create", "rolebindings")
+	return []madeCase{
+		{"person after a week", times(t, 10, 24*time.Hour, request, func(i int) []set {
+			return []set{{"/objectRef/resource", "pods"}, {"/sourceIPs", []any{"10.77.0.11"}}, {"/user/username", []string{operator, "new@example.test"}[i/9]}}
+		}), []string{"audit-unknown-user medium"}},
+		{"person in the first week", times(t, 6, 24*time.Hour, request, func(i int) []set {
+			return []set{{"/objectRef/resource", "pods"}, {"/sourceIPs", []any{"10.77.0.11"}}, {"/user/username", []string{operator, "new@example.test"}[i/5]}}
+		}), nil},
+		{"public address after a week", times(t, 10, 24*time.Hour, request, func(i int) []set {
+			return []set{{"/objectRef/resource", "pods"}, {"/sourceIPs", []any{[]string{"198.51.100.7", "203.0.113.97"}[i/9]}}}
+		}), []string{"audit-api-from-bad-ip low"}},
+		{"registry after a day", times(t, 30, time.Hour, pod, func(i int) []set {
+			return []set{{"/requestObject/spec/containers/0/securityContext", nil}, {"/responseObject", nil}, {"/requestObject/spec/containers/0/image", []string{"docker.io/library/alpine:3.20", "registry.example.net/x/y:1"}[i/29]}}
+		}), []string{"audit-untrusted-image-pod medium"}},
+		{"account that writes roles after a week", times(t, 10, 24*time.Hour, binding, func(i int) []set {
+			return []set{{"/user/username", []string{deployer, "system:serviceaccount:shop:web"}[i/9]}}
+		}), []string{"audit-sa-modifies-rbac medium"}},
 	}
 }
