@@ -275,7 +275,7 @@ func madeCases(t testing.TB) []madeCase {
 		{"operator's token by hand", append(one(certManager), made(t, certManager, set{"/auditID", "x"}, set{"/verb", "list"}, set{"/objectRef/resource", "pods"}, set{"/userAgent", "kubectl/v1.35.4 (linux/amd64) kubernetes/$Format"})), []string{"audit-sa-used-by-hand medium"}},
 		{"operator's token by hand from outside", one(made(t, certManager, set{"/verb", "list"}, set{"/objectRef/resource", "pods"}, set{"/sourceIPs", []any{"203.0.113.97"}}, set{"/userAgent", "kubectl/v1.35.4 (linux/amd64) kubernetes/$Format"})), []string{"audit-sa-from-outside low"}},
 		{"CI with kubectl and Helm", append(one(made(t, ingress, set{"/userAgent", "kubectl/v1.35.4"}, set{"/requestObject/spec/tls", object(`[{"hosts": ["a"]}]`)}, set{"/responseObject", nil})), made(t, ingress, set{"/auditID", "x"}, set{"/requestObject/spec/tls", object(`[{"hosts": ["a"]}]`)}, set{"/responseObject", nil})), nil},
-		{"controller's account by hand", one(made(t, certManager, set{"/user/username", "system:serviceaccount:kube-system:clusterrole-aggregation-controller"}, set{"/userAgent", "curl/8.5.0"}, set{"/verb", "list"})), []string{"audit-controller-account-by-hand high", "audit-secret-access-unusual medium", "audit-secrets-enumeration high"}},
+		{"controller's account by hand", one(made(t, certManager, set{"/user/username", "system:serviceaccount:kube-system:clusterrole-aggregation-controller"}, set{"/userAgent", "curl/8.5.0"}, set{"/verb", "list"})), []string{"audit-machine-identity-by-hand high", "audit-secret-access-unusual medium", "audit-secrets-enumeration high"}},
 		{"token for a year", one(made(t, token, set{"/objectRef/namespace", "shop"})), []string{"audit-sa-token-request medium"}},
 		{"token for CI", one(made(t, token, set{"/objectRef/namespace", "shop"}, set{"/requestObject/spec/expirationSeconds", 3600}, set{"/responseObject", nil})), []string{"audit-sa-token-request low"}},
 		{"token by the kubelet", one(first(t, benign, "system:node:node-1", "create", "serviceaccounts/token")), nil},
@@ -310,7 +310,7 @@ func madeCases(t testing.TB) []madeCase {
 			return []set{{"/verb", "get"}, {"/objectRef/namespace", "shop"}, {"/objectRef/name", fmt.Sprint("s-", i)}}
 		}), []string{"audit-secrets-burst medium"}},
 		{"secrets of pods by their node", one(made(t, secrets, set{"/verb", "get"}, set{"/user/username", "system:node:node-1"}, set{"/user/groups", []any{"system:nodes"}}, set{"/objectRef/namespace", "shop"}, set{"/objectRef/name", "s"}, set{"/userAgent", "kubelet/v1.35.4"}, set{"/sourceIPs", []any{"127.0.0.1"}})), nil},
-		{"secrets of a namespace by a node", one(made(t, secrets, set{"/user/username", "system:node:node-1"}, set{"/user/groups", []any{"system:nodes"}}, set{"/objectRef/namespace", "shop"}, set{"/sourceIPs", []any{"127.0.0.1"}})), []string{"audit-secret-access-unusual medium"}},
+		{"secrets of a namespace by a node", one(made(t, secrets, set{"/user/username", "system:node:node-1"}, set{"/user/groups", []any{"system:nodes"}}, set{"/objectRef/namespace", "shop"}, set{"/sourceIPs", []any{"127.0.0.1"}})), []string{"audit-machine-identity-by-hand medium", "audit-secret-access-unusual medium"}},
 		{"credential in a configmap", one(made(t, dns, set{"/objectRef/name", "settings"}, set{"/requestObject/data", object(`{"db.password": "hunter2-hunter2"}`)}, set{"/responseObject", nil})), []string{"audit-configmap-credentials medium", "audit-system-config-changed low"}},
 		{"private key in a configmap", one(made(t, dns, set{"/verb", "create"}, set{"/user/username", deployer}, set{"/userAgent", "Helm/3"}, set{"/objectRef/name", "settings"}, set{"/objectRef/namespace", "shop"}, set{"/requestObject", object(`{"kind": "ConfigMap", "data": {"tls": "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAwJ4abcdefghijklmnopqrstuvwxyz\n-----END RSA PRIVATE KEY-----\n"}}`)}, set{"/responseObject", nil})), []string{"audit-configmap-credentials medium"}},
 		{"certificate in a configmap", one(made(t, dns, set{"/verb", "create"}, set{"/user/username", deployer}, set{"/userAgent", "Helm/3"}, set{"/objectRef/name", "ca"}, set{"/objectRef/namespace", "shop"}, set{"/requestObject", object(`{"kind": "ConfigMap", "data": {"ca.crt": "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIUQ2\n-----END CERTIFICATE-----\n"}}`)}, set{"/responseObject", nil})), nil},
@@ -370,7 +370,7 @@ func madeCases(t testing.TB) []madeCase {
 
 func TestMadeEvents(t *testing.T) {
 	rules := auditRules(t)
-	for _, c := range madeCases(t) {
+	for _, c := range append(madeCases(t), edgeCases(t)...) {
 		got := tells(t, rules, c.lines...)
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
@@ -406,6 +406,18 @@ func firstSeenCases(t testing.TB) []madeCase {
 		{"registry after a day", times(t, 30, time.Hour, pod, func(i int) []set {
 			return []set{{"/requestObject/spec/containers/0/securityContext", nil}, {"/responseObject", nil}, {"/requestObject/spec/containers/0/image", []string{"docker.io/library/alpine:3.20", "registry.example.net/x/y:1"}[i/29]}}
 		}), []string{"audit-untrusted-image-pod medium"}},
+		{"bodies left out after a day", times(t, 30, time.Hour, pod, func(i int) []set {
+			if i < 29 {
+				return []set{{"/requestObject/spec/containers/0/securityContext", nil}, {"/responseObject", nil}}
+			}
+			return []set{{"/level", "Metadata"}, {"/requestObject", nil}, {"/responseObject", nil}}
+		}), nil},
+		{"person that writes roles after a week", times(t, 10, 24*time.Hour, binding, func(i int) []set {
+			return []set{{"/user/username", []string{deployer, operator}[i/9]}, {"/sourceIPs", []any{"10.77.0.11"}}}
+		}), nil},
+		{"controller that writes roles after a week", times(t, 10, 24*time.Hour, binding, func(i int) []set {
+			return []set{{"/user/username", []string{deployer, "system:serviceaccount:kube-system:clusterrole-aggregation-controller"}[i/9]}}
+		}), nil},
 		{"account that writes roles after a week", times(t, 10, 24*time.Hour, binding, func(i int) []set {
 			return []set{{"/user/username", []string{deployer, "system:serviceaccount:shop:web"}[i/9]}}
 		}), []string{"audit-sa-modifies-rbac medium"}},
