@@ -24,7 +24,7 @@ var attacks = map[string][]string{
 	"can_i_scan":                 {"audit-permission-self-review medium"},
 	"coredns_rewrite":            {"audit-coredns-modified high"},
 	"cronjob_persistence":        {"audit-cronjob-or-job-created low", "audit-suspicious-pod-command high"},
-	"csr_create_approve":         {"audit-csr-approved high", "audit-csr-client-cert medium", "audit-inside-and-outside medium"},
+	"csr_create_approve":         {"audit-csr-approved high", "audit-csr-client-cert high", "audit-inside-and-outside medium"},
 	"daemonset_image_patch":      {"audit-workload-image-replaced high"},
 	"dashboard_nodeport":         {"audit-dashboard-exposed high", "audit-service-exposed low"},
 	"delete_events":              {"audit-events-deleted medium"},

@@ -1,6 +1,11 @@
 package builtin_test
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"testing"
 	"time"
@@ -12,6 +17,20 @@ const (
 	robot    = "reconciler/v1.2.3"
 	metadata = "Metadata"
 )
+
+// request asks for a certificate, as kubectl sends it.
+func request(t testing.TB, name, organization string) string {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(nil, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name, Organization: []string{organization}}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
 
 // edgeCases are look-alikes, one step beside what rules are about, and thresholds.
 func edgeCases(t testing.TB) []madeCase {
@@ -147,8 +166,11 @@ func edgeCases(t testing.TB) []madeCase {
 		{"token issued in one's own namespace", one(as(token, "system:serviceaccount:kube-system:csi", robot)), []string{"audit-sa-token-request low"}},
 		{"token issued by a vault", one(as(token, "system:serviceaccount:vault:vault", robot, set{"/objectRef/namespace", "shop"}, set{"/requestObject/spec/expirationSeconds", 600})), []string{"audit-sa-token-request low"}},
 		{"lasting token in kube-system", one(made(t, newSecret, set{"/objectRef/namespace", "kube-system"}, set{"/requestObject/type", "kubernetes.io/service-account-token"}, set{"/responseObject", nil})), []string{"audit-long-lived-token high"}},
+		{"certificate of a person", one(made(t, csr, set{"/requestObject/spec/request", request(t, "alice", "developers")})), []string{"audit-csr-client-cert medium"}},
+		{"certificate of a system user", one(made(t, csr, set{"/requestObject/spec/request", request(t, "system:kube-controller-manager", "x")})), []string{"audit-csr-client-cert high"}},
+		{"certificate that cannot be read", one(made(t, csr, set{"/requestObject/spec/request", "bm9uc2Vuc2U="})), []string{"audit-csr-client-cert medium"}},
 		{"certificate of another signer", one(made(t, csr, set{"/requestObject/spec/signerName", "example.net/signer"})), nil},
-		{"client certificate for a bootstrap token", one(as(csr, "system:bootstrap:abcdef", "curl/8")), []string{"audit-csr-client-cert medium"}},
+		{"client certificate for a bootstrap token", one(as(csr, "system:bootstrap:abcdef", "curl/8")), []string{"audit-csr-client-cert high"}},
 		{"serving certificate approved", one(made(t, approval, set{"/responseObject/spec/username", "system:node:node-1"}, set{"/responseObject/spec/signerName", "kubernetes.io/kubelet-serving"})), []string{"audit-csr-approved low"}},
 		{"path that climbs", one(made(t, anonymous, set{"/requestURI", "/api/v1/namespaces/x/../../../etc/passwd"})), []string{"audit-pentest-useragent medium, refused"}},
 		{"four questions", times(t, 4, s, review, questions), nil},
