@@ -31,7 +31,7 @@ GATES := check-format vet check-generated lint test-go test-race gate-kernels de
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CFORMAT  := clang-format-16
-GENERATED := find bpf proto docs -name '*_bpfel.go' -o -name '*_bpfel.o' -o -name '*.pb.go' -o -name events.md
+GENERATED := find bpf proto docs -name '*_bpfel.go' -o -name '*_bpfel.o' -o -name '*.pb.go' -o -name events.md -o -name audit-rules.md
 
 .PHONY: help
 help: ## list what can be made

@@ -1,5 +1,6 @@
 // Command gendoc writes docs/events.md from the event schema: structure from
-// the compiled descriptors, meaning from the comments of the source.
+// the compiled descriptors, meaning from the comments of the source. It writes
+// docs/audit-rules.md from the built-in rules for the audit log.
 package main
 
 import (
@@ -7,27 +8,36 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/seawall-security/seawall/internal/rule/builtin"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
-//go:generate go run . -proto ../../proto/sensor/v1/event.proto -out ../../docs/events.md
+//go:generate go run . -proto ../../proto/sensor/v1/event.proto -out ../../docs/events.md -rules ../../docs/audit-rules.md
 
 func main() {
 	proto := flag.String("proto", "proto/sensor/v1/event.proto", "source of the schema")
-	out := flag.String("out", "docs/events.md", "page to write")
+	out := flag.String("out", "docs/events.md", "page of events to write")
+	rules := flag.String("rules", "docs/audit-rules.md", "page of audit rules to write")
 	flag.Parse()
-	if err := run(*proto, *out); err != nil {
+	if err := run(*proto, *out, *rules); err != nil {
 		fmt.Fprintln(os.Stderr, "gendoc:", err)
 		os.Exit(1)
 	}
 }
 
-func run(proto, out string) error {
+func run(proto, out, rules string) error {
 	page, err := generate(proto)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(out, page, 0o644); err != nil {
+		return fmt.Errorf("write page: %w", err)
+	}
+	page, err = auditRules(builtin.FS)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(rules, page, 0o644); err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}
 	return nil

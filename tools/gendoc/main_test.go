@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/seawall-security/seawall/internal/rule/builtin"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -28,6 +29,20 @@ func TestPageIsCurrent(t *testing.T) {
 	}
 	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
 		t.Errorf("docs/events.md is stale, run go generate ./tools/gendoc: -schema +page:\n%s", diff)
+	}
+}
+
+func TestRulesAreCurrent(t *testing.T) {
+	want, err := auditRules(builtin.FS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile("../../docs/audit-rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(string(got), "\n")); diff != "" {
+		t.Errorf("docs/audit-rules.md is stale, run go generate ./tools/gendoc: -rules +page:\n%s", diff)
 	}
 }
 
@@ -98,14 +113,17 @@ func TestParseComments(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "events.md")
-	if err := run(schema, out); err != nil {
+	folder := t.TempDir()
+	out, rules := filepath.Join(folder, "events.md"), filepath.Join(folder, "rules.md")
+	if err := run(schema, out, rules); err != nil {
 		t.Fatal(err)
 	}
-	if err := run("none.proto", out); err == nil {
+	if err := run("none.proto", out, rules); err == nil {
 		t.Error("no schema: no error")
 	}
-	if err := run(schema, filepath.Join(out, "below-a-file")); err == nil {
-		t.Error("cannot write: no error")
+	for _, c := range [][2]string{{filepath.Join(out, "below-a-file"), rules}, {out, filepath.Join(rules, "below-a-file")}} {
+		if err := run(schema, c[0], c[1]); err == nil {
+			t.Error("cannot write: no error")
+		}
 	}
 }

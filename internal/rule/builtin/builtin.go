@@ -1,6 +1,7 @@
-// Package builtin holds the rules that Seawall brings along, one file per
-// ATT&CK tactic, by the ids of the detection catalogue. lists.yaml has the names
-// they share.
+// Package builtin holds the rules that Seawall brings along, by the ids of the
+// detection catalogue: those for events of agents in one file per ATT&CK tactic,
+// those for the Kubernetes audit log, audit-*.yaml, in one per concern. lists.yaml
+// and audit-lists.yaml have the names they share.
 package builtin
 
 import "embed"
