@@ -36,7 +36,7 @@ var attacks = map[string][]string{
 	"impersonate_masters":        {"audit-impersonation high"},
 	"kill_chain":                 {"audit-debug-node-pod high", "audit-host-namespace-pod high", "audit-pod-exec low", "audit-pod-exec low", "audit-pod-exec-suspicious-command high", "audit-pod-exec-suspicious-command high", "audit-privileged-pod high", "audit-sensitive-hostpath high", "audit-suspicious-api-instruction high"},
 	"list_all_secrets":           {"audit-secrets-enumeration high"},
-	"mass_delete":                {"audit-mass-deletion-of-a-kind high"},
+	"mass_delete":                {"audit-mass-deletion medium", "audit-mass-deletion-of-a-kind high"},
 	"miner_image":                {"audit-miner-image-pod high"},
 	"mutating_webhook_external":  {"audit-admission-webhook-change high"},
 	"nodes_proxy":                {"audit-node-proxy medium", "audit-node-proxy medium"},

@@ -149,6 +149,15 @@ func edgeCases(t testing.TB) []madeCase {
 		{"account from inside and outside", times(t, 2, s, as(pods, deployer, robot), func(i int) []set {
 			return []set{{"/sourceIPs", []any{[]string{"10.77.0.12", "203.0.113.66"}[i]}}}
 		}), []string{"audit-inside-and-outside medium"}},
+		{"person from inside and from nowhere", times(t, 2, s, pods, func(i int) []set {
+			return []set{{"/sourceIPs", [][]any{{"10.77.0.12"}, {}}[i]}}
+		}), nil},
+		{"token of a pod from its address and from nowhere", times(t, 2, s, as(stolen, webPod, robot), func(i int) []set {
+			return []set{{"/sourceIPs", [][]any{{"10.244.0.7"}, {}}[i]}}
+		}), nil},
+		{"person from nowhere after a week", times(t, 10, 24*time.Hour, pods, func(i int) []set {
+			return []set{{"/sourceIPs", [][]any{{"198.51.100.7"}, {}}[i/9]}}
+		}), nil},
 		{"person from inside, then outside later", times(t, 2, 11*time.Minute, pods, func(i int) []set {
 			return []set{{"/sourceIPs", []any{[]string{"10.77.0.12", "203.0.113.66"}[i]}}}
 		}), nil},
@@ -218,16 +227,23 @@ func edgeCases(t testing.TB) []madeCase {
 		{"kube-public deleted", one(made(t, namespace, set{"/objectRef/name", "kube-public"})), []string{"audit-namespace-deleted high"}},
 		{"two namespaces deleted", times(t, 2, s, namespace, named("namespaces")), []string{"audit-namespace-deleted low", "audit-namespace-deleted low"}},
 		{"volumes deleted by a program", times(t, 5, s, as(deleted, "system:serviceaccount:csi:provisioner", robot), named("volumesnapshots")), nil},
-		{"nineteen objects deleted", times(t, 19, s/10, deleted, kinds("secrets", "services", "roles")), nil},
-		{"twenty objects deleted", times(t, 20, s/10, deleted, kinds("secrets", "services", "roles")), []string{"audit-mass-deletion high"}},
+		{"eleven objects deleted", times(t, 11, s/10, deleted, kinds("secrets", "services", "roles")), nil},
+		{"twelve objects deleted", times(t, 12, s/10, deleted, kinds("secrets", "services", "roles")), []string{"audit-mass-deletion medium"}},
+		{"a collection deleted", one(made(t, deleted, set{"/verb", "deletecollection"}, set{"/objectRef/name", nil})), []string{"audit-collection-deleted medium"}},
+		{"a collection of the cluster deleted", one(made(t, deleted, set{"/verb", "deletecollection"}, set{"/objectRef/name", nil}, set{"/objectRef/namespace", nil})), []string{"audit-collection-deleted high"}},
+		{"a collection deleted by a program", one(as(deleted, "system:serviceaccount:argo:argo", robot, set{"/verb", "deletecollection"}, set{"/objectRef/name", nil})), nil},
+		{"leases deleted", one(made(t, deleted, set{"/verb", "deletecollection"}, set{"/objectRef/resource", "leases"})), nil},
+		{"program through a proxy", one(as(pods, webPod, robot, set{"/sourceIPs", []any{"203.0.113.66", "10.77.0.5"}})), nil},
+		{"nineteen objects deleted", times(t, 19, s/10, deleted, kinds("secrets", "services", "roles")), []string{"audit-mass-deletion medium"}},
+		{"twenty-four objects deleted", times(t, 24, s/10, deleted, kinds("secrets", "services", "roles")), []string{"audit-mass-deletion high"}},
 		{"runs cleaned up by their operator", times(t, 40, s/10, as(deleted, "system:serviceaccount:argo:argo", robot), kinds("workflows", "pods", "configmaps")), nil},
 		{"services deleted by a program", times(t, 40, s/10, as(deleted, "system:serviceaccount:argo:argo", robot), kinds("deployments", "services", "statefulsets", "ingresses", "persistentvolumeclaims")), []string{"audit-mass-deletion medium"}},
-		{"objects deleted with an account's token", times(t, 20, s/10, as(deleted, webPod, "curl/8.5.0"), kinds("secrets", "configmaps", "roles")), []string{"audit-mass-deletion high"}},
+		{"objects deleted with an account's token", times(t, 20, s/10, as(deleted, webPod, "curl/8.5.0"), kinds("secrets", "configmaps", "roles")), []string{"audit-mass-deletion medium"}},
 		{"nine of a kind deleted", times(t, 9, s/10, deleted, named("deployments")), nil},
 		{"pods deleted", times(t, 10, s/10, deleted, named("pods")), []string{"audit-mass-deletion-of-a-kind medium"}},
 		{"maps deleted by a program", times(t, 15, s/10, as(deleted, "system:serviceaccount:argo:argo", robot), named("configmaps")), nil},
-		{"deployments deleted by a program", times(t, 15, s/10, as(deleted, "system:serviceaccount:argo:argo", robot), named("deployments")), []string{"audit-mass-deletion-of-a-kind medium"}},
-		{"maps deleted with an account's token", times(t, 15, s/10, as(deleted, webPod, "curl/8.5.0"), named("configmaps")), []string{"audit-mass-deletion-of-a-kind high"}},
+		{"deployments deleted by a program", times(t, 15, s/10, as(deleted, "system:serviceaccount:argo:argo", robot), named("deployments")), []string{"audit-mass-deletion medium", "audit-mass-deletion-of-a-kind medium"}},
+		{"maps deleted with an account's token", times(t, 15, s/10, as(deleted, webPod, "curl/8.5.0"), named("configmaps")), []string{"audit-mass-deletion medium", "audit-mass-deletion-of-a-kind high"}},
 		{"virtual node", one(as(deleted, "system:serviceaccount:kube-system:virtual-kubelet", robot, set{"/verb", "create"}, set{"/objectRef", object(`{"resource": "nodes", "name": "virtual-1"}`)})), nil},
 		{"node labelled by a program", one(as(deleted, "system:serviceaccount:nfd:nfd", robot, set{"/verb", "patch"}, set{"/objectRef", object(`{"resource": "nodes", "name": "node-1"}`)})), nil},
 

@@ -114,7 +114,7 @@ func TestControlPlaneIsQuiet(t *testing.T) {
 		but := []string{
 			// Not of what the control plane does to objects.
 			"audit-pod-exec", "audit-exec-into-system-namespace", "audit-pod-exec-suspicious-command", "audit-port-forward", "audit-ephemeral-container",
-			"audit-impersonation", "audit-pentest-useragent", "audit-untrusted-image-pod", "audit-forwarded-from-inside", "audit-token-brute-force",
+			"audit-impersonation", "audit-pentest-useragent", "audit-untrusted-image-pod", "audit-token-brute-force",
 		}
 		if i == 0 {
 			but = append(but, "audit-node-join-untrusted") // not the controller manager's work
