@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/seawall-security/seawall/internal/rule/auditrule"
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -52,7 +51,7 @@ func TestRecordedAttacks(t *testing.T) {
 	set := auditRules(t)
 	tally := make(map[string]*precision)
 	for _, s := range scenarios(t) {
-		alerts := evaluate(set, withoutSetUp(decoded(t, recorded(t, s.File)...)))
+		alerts := evaluate(set, eventsOf(t, s.File))
 		var own []string
 		for _, a := range alerts {
 			hit := slices.ContainsFunc(a.requests, func(id string) bool { return slices.Contains(s.AuditIDs, id) })
@@ -74,7 +73,7 @@ func TestRecordedAttacks(t *testing.T) {
 	if len(attacks) != len(scenarios(t)) {
 		t.Errorf("%d scenarios are recorded and %d are expected", len(scenarios(t)), len(attacks))
 	}
-	for _, a := range evaluate(set, withoutSetUp(decoded(t, recorded(t, "benign.jsonl.gz")...))) {
+	for _, a := range evaluate(set, eventsOf(t, benign)) {
 		count(tally, a, false)
 	}
 	report(t, tally)
@@ -86,7 +85,7 @@ var notable = map[string]string{}
 func TestBenignRecording(t *testing.T) {
 	var low int
 	got := make(map[string]int)
-	for _, a := range evaluate(auditRules(t), withoutSetUp(decoded(t, recorded(t, "benign.jsonl.gz")...))) {
+	for _, a := range evaluate(auditRules(t), eventsOf(t, benign)) {
 		if a.severity < sensorv1.Severity_SEVERITY_MEDIUM {
 			low++
 			t.Log(a)
@@ -143,5 +142,3 @@ func report(t *testing.T, tally map[string]*precision) {
 		t.Logf("%-40s of attackers %2d, of others %2d at medium or above, %2d below", rule, p.right, p.wrong, p.wrongLow)
 	}
 }
-
-var _ = auditrule.FoldWithin

@@ -103,7 +103,7 @@ func TestBlindRules(t *testing.T) {
 		files = append(files, s.File)
 	}
 	for _, name := range files {
-		events := decoded(t, recorded(t, name)...)
+		events := eventsOf(t, name)
 		for _, e := range events {
 			full.Observe(e)
 		}

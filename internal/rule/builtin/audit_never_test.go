@@ -23,11 +23,11 @@ func allRequests(t testing.TB) []requests {
 	t.Helper()
 	decodedOnce.Do(func() {
 		cases := slices.Concat(madeCases(t), edgeCases(t), firstSeenCases(t))
-		for _, s := range scenarios(t) {
-			cases = append(cases, madeCase{name: s.Name, lines: recorded(t, s.File)})
-		}
 		for _, c := range cases {
 			decodedAll = append(decodedAll, requests{c.name, withoutSetUp(decoded(t, c.lines...))})
+		}
+		for _, s := range scenarios(t) {
+			decodedAll = append(decodedAll, requests{s.Name, eventsOf(t, s.File)})
 		}
 	})
 	all := make([]requests, 0, len(decodedAll))

@@ -10,8 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/seawall-security/seawall/internal/audit"
 	"github.com/seawall-security/seawall/internal/redact"
@@ -86,6 +89,26 @@ func decoded(t testing.TB, lines ...[]byte) []*auditv1.Event {
 	})
 	return events
 }
+
+// eventsOf are the decoded events of a file, read once for all tests; each caller has its own.
+func eventsOf(t testing.TB, name string) []*auditv1.Event {
+	t.Helper()
+	readFiles.Lock()
+	defer readFiles.Unlock()
+	if readFiles.read[name] == nil {
+		readFiles.read[name] = withoutSetUp(decoded(t, recorded(t, name)...))
+	}
+	own := make([]*auditv1.Event, 0, len(readFiles.read[name]))
+	for _, e := range readFiles.read[name] {
+		own = append(own, proto.CloneOf(e))
+	}
+	return own
+}
+
+var readFiles = struct {
+	sync.Mutex
+	read map[string][]*auditv1.Event
+}{read: make(map[string][]*auditv1.Event)}
 
 // raised is an alert: what the matches of one key fold to.
 type raised struct {
