@@ -79,7 +79,7 @@ func TestRecordedAttacks(t *testing.T) {
 	report(t, tally)
 }
 
-// notable is what the benign part raises at medium or above, and why that is right.
+// notable is what the benign part may raise at medium or above, and why that is right: nothing.
 var notable = map[string]string{}
 
 func TestBenignRecording(t *testing.T) {
