@@ -19,7 +19,7 @@ import (
 const tickEvery = time.Second
 
 // ticker writes the collector's clock into the event log while there is traffic or
-// something waits for time to pass. It is the log that ingest appends to.
+// something waits for time to pass. It is the log that ingest and the audit intake append to.
 type ticker struct {
 	log     *eventlog.Log
 	cluster string
@@ -65,6 +65,6 @@ func (t *ticker) tick(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("encode tick: %w", err)
 	}
-	_, err = t.log.Append(ctx, eventlog.Subject{Cluster: t.cluster, Tick: true}, data)
+	_, err = t.log.Append(ctx, eventlog.Subject{Cluster: t.cluster, Kind: eventlog.Tick}, data)
 	return err
 }

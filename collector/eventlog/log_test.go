@@ -111,10 +111,10 @@ func TestWhatComesIsReadToo(t *testing.T) {
 	if m := <-got; string(m.Data) != "first" || m.Subject != (Subject{Cluster: "prod.eu", Shard: 7}) || time.Since(m.Stored) > time.Minute {
 		t.Errorf("got %+v", m)
 	}
-	if _, err := l.Append(t.Context(), Subject{Cluster: "prod.eu", Tick: true}, []byte("t")); err != nil {
+	if _, err := l.Append(t.Context(), Subject{Cluster: "prod.eu", Kind: Tick}, []byte("t")); err != nil {
 		t.Fatal(err)
 	}
-	if m := <-got; !m.Subject.Tick || m.Position != 2 {
+	if m := <-got; m.Subject != (Subject{Cluster: "prod.eu", Kind: Tick}) || m.Position != 2 {
 		t.Errorf("got %+v", m)
 	}
 	cancel()
@@ -281,13 +281,14 @@ func TestAcknowledgedMessagesSurviveKill(t *testing.T) {
 }
 
 func FuzzSubject(f *testing.F) {
-	f.Add("prod.eu", 3, false)
-	f.Add("", 0, true)
-	f.Add("> *", 63, false)
-	f.Fuzz(func(t *testing.T, cluster string, shard int, tick bool) {
-		s := Subject{Cluster: cluster, Shard: ((shard % Shards) + Shards) % Shards, Tick: tick}
-		if tick {
-			s.Shard = 0
+	kinds := []Kind{Events, Tick, Audit}
+	f.Add("prod.eu", 3, uint(0))
+	f.Add("", 0, uint(1))
+	f.Add("> *", 63, uint(2))
+	f.Fuzz(func(t *testing.T, cluster string, shard int, kind uint) {
+		s := Subject{Cluster: cluster, Kind: kinds[kind%3]}
+		if s.Kind == Events {
+			s.Shard = ((shard % Shards) + Shards) % Shards
 		}
 		name := s.name()
 		if strings.ContainsAny(name, " >*\t\r\n") || strings.Count(name, ".") != 2 {
@@ -300,9 +301,22 @@ func FuzzSubject(f *testing.F) {
 }
 
 func TestSubjectsOfOthers(t *testing.T) {
-	for _, name := range []string{"", "seawall", "seawall.c", "seawall.c.64", "seawall.c.-1", "seawall.c.x", "other.c.1", "seawall.c.1.2", "seawall.=4.1", "seawall.=ZZ.1"} {
+	for _, name := range []string{"", "seawall", "seawall.c", "seawall.c.64", "seawall.c.-1", "seawall.c.x", "seawall.c.", "seawall.c.Tick", "other.c.1", "seawall.c.1.2", "seawall.=4.1", "seawall.=ZZ.1"} {
 		if got, err := parseSubject(name); err == nil {
 			t.Errorf("%q is %+v", name, got)
+		}
+	}
+}
+
+// Logs are read that older collectors wrote, and by older readers: the names stay.
+func TestSubjectsStay(t *testing.T) {
+	for name, want := range map[string]Subject{
+		"seawall.prod=2Eeu.7":     {Cluster: "prod.eu", Shard: 7},
+		"seawall.prod=2Eeu.tick":  {Cluster: "prod.eu", Kind: Tick},
+		"seawall.prod=2Eeu.audit": {Cluster: "prod.eu", Kind: Audit},
+	} {
+		if got, err := parseSubject(name); err != nil || got != want || want.name() != name {
+			t.Errorf("%s is %+v, %v; %+v is %s", name, got, err, want, want.name())
 		}
 	}
 }

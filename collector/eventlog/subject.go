@@ -11,17 +11,26 @@ import (
 // several collectors divide the work by it, and the audit log's side computes it too.
 const Shards = 64
 
+const subjectRoot = "seawall"
+
+// Kind is what a message is about. Its word is the last part of the subject.
+type Kind string
+
 const (
-	subjectRoot = "seawall"
-	tickToken   = "tick"
+	// Events are what an agent sent, of one shard: the zero Kind. Its word is the shard's number.
+	Events Kind = ""
+	// Tick is the collector's clock.
+	Tick Kind = "tick"
+	// Audit is what the cluster's audit sources brought, and how they are.
+	Audit Kind = "audit"
 )
 
 // Subject is where a message belongs.
 type Subject struct {
 	Cluster string
-	// Shard is 0 to Shards-1; of a tick it has no meaning.
+	Kind    Kind
+	// Shard is 0 to Shards-1; only of Events it has a meaning.
 	Shard int
-	Tick  bool
 }
 
 // ShardOf is the shard of a pod's events, or where there is no pod of a node's:
@@ -39,8 +48,8 @@ func ShardOf(cluster, podNamespace, pod, node string) int {
 // name is the subject in JetStream's terms. A cluster's name is free text; what a
 // token may not hold is escaped.
 func (s Subject) name() string {
-	last := tickToken
-	if !s.Tick {
+	last := string(s.Kind)
+	if s.Kind == Events {
 		last = strconv.Itoa(s.Shard)
 	}
 	return subjectRoot + "." + escapeToken(s.Cluster) + "." + last
@@ -56,12 +65,14 @@ func parseSubject(name string) (Subject, error) {
 	if err != nil {
 		return Subject{}, fmt.Errorf("event log: subject %q: %w", name, err)
 	}
-	s := Subject{Cluster: cluster, Tick: parts[2] == tickToken}
-	if s.Tick {
+	s := Subject{Cluster: cluster}
+	switch kind := Kind(parts[2]); kind {
+	case Tick, Audit:
+		s.Kind = kind
 		return s, nil
 	}
 	if s.Shard, err = strconv.Atoi(parts[2]); err != nil || s.Shard < 0 || s.Shard >= Shards {
-		return Subject{}, fmt.Errorf("event log: subject %q has no shard", name)
+		return Subject{}, fmt.Errorf("event log: subject %q has neither kind nor shard", name)
 	}
 	return s, nil
 }
