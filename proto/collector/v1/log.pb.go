@@ -27,6 +27,66 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// AuditCondition is what can be said of a source, or of all of a cluster's together: a
+// webhook speaks for every API server of the cluster, log files only all together.
+type AuditCondition int32
+
+const (
+	AuditCondition_AUDIT_CONDITION_UNSPECIFIED AuditCondition = 0
+	// No source is configured.
+	AuditCondition_AUDIT_CONDITION_OFF AuditCondition = 1
+	// Nothing has come yet.
+	AuditCondition_AUDIT_CONDITION_CONFIGURED AuditCondition = 2
+	AuditCondition_AUDIT_CONDITION_RECEIVING  AuditCondition = 3
+	// Something came, and then nothing for longer than an API server is ever silent.
+	AuditCondition_AUDIT_CONDITION_STALE AuditCondition = 4
+)
+
+// Enum value maps for AuditCondition.
+var (
+	AuditCondition_name = map[int32]string{
+		0: "AUDIT_CONDITION_UNSPECIFIED",
+		1: "AUDIT_CONDITION_OFF",
+		2: "AUDIT_CONDITION_CONFIGURED",
+		3: "AUDIT_CONDITION_RECEIVING",
+		4: "AUDIT_CONDITION_STALE",
+	}
+	AuditCondition_value = map[string]int32{
+		"AUDIT_CONDITION_UNSPECIFIED": 0,
+		"AUDIT_CONDITION_OFF":         1,
+		"AUDIT_CONDITION_CONFIGURED":  2,
+		"AUDIT_CONDITION_RECEIVING":   3,
+		"AUDIT_CONDITION_STALE":       4,
+	}
+)
+
+func (x AuditCondition) Enum() *AuditCondition {
+	p := new(AuditCondition)
+	*p = x
+	return p
+}
+
+func (x AuditCondition) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AuditCondition) Descriptor() protoreflect.EnumDescriptor {
+	return file_proto_collector_v1_log_proto_enumTypes[0].Descriptor()
+}
+
+func (AuditCondition) Type() protoreflect.EnumType {
+	return &file_proto_collector_v1_log_proto_enumTypes[0]
+}
+
+func (x AuditCondition) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AuditCondition.Descriptor instead.
+func (AuditCondition) EnumDescriptor() ([]byte, []int) {
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{0}
+}
+
 // LogMessage is one message of the log.
 type LogMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -35,6 +95,7 @@ type LogMessage struct {
 	//	*LogMessage_Envelope
 	//	*LogMessage_Tick
 	//	*LogMessage_Audit
+	//	*LogMessage_AuditState
 	Body          isLogMessage_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -104,6 +165,15 @@ func (x *LogMessage) GetAudit() *AuditBatch {
 	return nil
 }
 
+func (x *LogMessage) GetAuditState() *AuditState {
+	if x != nil {
+		if x, ok := x.Body.(*LogMessage_AuditState); ok {
+			return x.AuditState
+		}
+	}
+	return nil
+}
+
 type isLogMessage_Body interface {
 	isLogMessage_Body()
 }
@@ -120,11 +190,17 @@ type LogMessage_Audit struct {
 	Audit *AuditBatch `protobuf:"bytes,3,opt,name=audit,proto3,oneof"`
 }
 
+type LogMessage_AuditState struct {
+	AuditState *AuditState `protobuf:"bytes,4,opt,name=audit_state,json=auditState,proto3,oneof"`
+}
+
 func (*LogMessage_Envelope) isLogMessage_Body() {}
 
 func (*LogMessage_Tick) isLogMessage_Body() {}
 
 func (*LogMessage_Audit) isLogMessage_Body() {}
+
+func (*LogMessage_AuditState) isLogMessage_Body() {}
 
 // AuditBatch is what one of the collector's audit sources brought, in the order it came
 // in, which need not be that of the requests. Doubles are rare, not impossible.
@@ -197,6 +273,377 @@ func (x *AuditBatch) GetEvents() []*v1.Event {
 	return nil
 }
 
+// AuditState is how a cluster's audit sources are. It is written as the collector starts,
+// whenever that changes and every minute while something comes: who knows nothing but the
+// log can tell a request that nobody recorded from a record that did not come.
+type AuditState struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	// The collector's clock as it was written.
+	Time      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Condition AuditCondition         `protobuf:"varint,3,opt,name=condition,proto3,enum=seawall.collector.v1.AuditCondition" json:"condition,omitempty"`
+	// Since when, by the collector's clock.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The latest stage time that came, by the API server's clock: later requests are not
+	// known. Of several log files, which are of one API server each, that of the one that is
+	// behind. Absent: nothing came yet.
+	Newest *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	// How late, by the collector's clock, events came in the last minutes: the latest of
+	// them, skew taken out. Who waits for a record waits longer.
+	Delay *durationpb.Duration `protobuf:"bytes,6,opt,name=delay,proto3" json:"delay,omitempty"`
+	// The collector's clock minus the API server's: the least difference that was seen
+	// between receipt and stage time in the last minutes. Transport is in it, so of a source
+	// that is always late it says too much, never too little.
+	Skew *durationpb.Duration `protobuf:"bytes,7,opt,name=skew,proto3" json:"skew,omitempty"`
+	// Why, for people; empty: there is nothing to say.
+	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What became known since the last message, or changed since it was told.
+	Gaps          []*AuditGap    `protobuf:"bytes,9,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Sources       []*AuditSource `protobuf:"bytes,10,rep,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditState) Reset() {
+	*x = AuditState{}
+	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditState) ProtoMessage() {}
+
+func (x *AuditState) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditState.ProtoReflect.Descriptor instead.
+func (*AuditState) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AuditState) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *AuditState) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AuditState) GetCondition() AuditCondition {
+	if x != nil {
+		return x.Condition
+	}
+	return AuditCondition_AUDIT_CONDITION_UNSPECIFIED
+}
+
+func (x *AuditState) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuditState) GetNewest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+func (x *AuditState) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *AuditState) GetSkew() *durationpb.Duration {
+	if x != nil {
+		return x.Skew
+	}
+	return nil
+}
+
+func (x *AuditState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AuditState) GetGaps() []*AuditGap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+func (x *AuditState) GetSources() []*AuditSource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+// AuditGap is a time of which audit events are missing, or may be.
+type AuditGap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same in every message about it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// class is audit; stage is source (it never came) or collector (it could not be kept).
+	// since and until are stage times: the last event before it and the first one behind it,
+	// or, where a count is known, when it was noticed. reason is silent, down (the collector was), rotated,
+	// refused, unreadable or too_large. Of what never came nobody knows the count: 0.
+	Gap *v11.Gap `protobuf:"bytes,2,opt,name=gap,proto3" json:"gap,omitempty"`
+	// Empty: of no one in particular.
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// What was missing has come, from another source or late: the gap is none any more.
+	Filled        bool `protobuf:"varint,4,opt,name=filled,proto3" json:"filled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditGap) Reset() {
+	*x = AuditGap{}
+	mi := &file_proto_collector_v1_log_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditGap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditGap) ProtoMessage() {}
+
+func (x *AuditGap) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_log_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditGap.ProtoReflect.Descriptor instead.
+func (*AuditGap) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AuditGap) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *AuditGap) GetGap() *v11.Gap {
+	if x != nil {
+		return x.Gap
+	}
+	return nil
+}
+
+func (x *AuditGap) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *AuditGap) GetFilled() bool {
+	if x != nil {
+		return x.Filled
+	}
+	return false
+}
+
+// AuditSource is how one source is.
+type AuditSource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the settings.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// webhook or file.
+	Kind      string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Condition AuditCondition         `protobuf:"varint,3,opt,name=condition,proto3,enum=seawall.collector.v1.AuditCondition" json:"condition,omitempty"`
+	Since     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The latest stage time it brought, and when it last brought something.
+	Newest   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=newest,proto3" json:"newest,omitempty"`
+	Received *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=received,proto3" json:"received,omitempty"`
+	// As in AuditState.
+	Delay *durationpb.Duration `protobuf:"bytes,7,opt,name=delay,proto3" json:"delay,omitempty"`
+	Skew  *durationpb.Duration `protobuf:"bytes,8,opt,name=skew,proto3" json:"skew,omitempty"`
+	// The API server's clock is wrong, or the collector's: skew says by how much.
+	Skewed bool `protobuf:"varint,9,opt,name=skewed,proto3" json:"skewed,omitempty"`
+	// Events since the collector started, by what became of them.
+	Events     uint64 `protobuf:"varint,10,opt,name=events,proto3" json:"events,omitempty"`
+	Repeated   uint64 `protobuf:"varint,11,opt,name=repeated,proto3" json:"repeated,omitempty"`
+	Unreadable uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
+	TooLarge   uint64 `protobuf:"varint,13,opt,name=too_large,json=tooLarge,proto3" json:"too_large,omitempty"`
+	// Requests to the webhook that were not taken, whatever became of their events.
+	Refused       uint64 `protobuf:"varint,14,opt,name=refused,proto3" json:"refused,omitempty"`
+	Reason        string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditSource) Reset() {
+	*x = AuditSource{}
+	mi := &file_proto_collector_v1_log_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditSource) ProtoMessage() {}
+
+func (x *AuditSource) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_log_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditSource.ProtoReflect.Descriptor instead.
+func (*AuditSource) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AuditSource) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditSource) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *AuditSource) GetCondition() AuditCondition {
+	if x != nil {
+		return x.Condition
+	}
+	return AuditCondition_AUDIT_CONDITION_UNSPECIFIED
+}
+
+func (x *AuditSource) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *AuditSource) GetNewest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+func (x *AuditSource) GetReceived() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *AuditSource) GetDelay() *durationpb.Duration {
+	if x != nil {
+		return x.Delay
+	}
+	return nil
+}
+
+func (x *AuditSource) GetSkew() *durationpb.Duration {
+	if x != nil {
+		return x.Skew
+	}
+	return nil
+}
+
+func (x *AuditSource) GetSkewed() bool {
+	if x != nil {
+		return x.Skewed
+	}
+	return false
+}
+
+func (x *AuditSource) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *AuditSource) GetRepeated() uint64 {
+	if x != nil {
+		return x.Repeated
+	}
+	return 0
+}
+
+func (x *AuditSource) GetUnreadable() uint64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+func (x *AuditSource) GetTooLarge() uint64 {
+	if x != nil {
+		return x.TooLarge
+	}
+	return 0
+}
+
+func (x *AuditSource) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *AuditSource) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Envelope is what one batch of an agent brought for one shard.
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -217,7 +664,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -229,7 +676,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_log_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -242,7 +689,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{2}
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Envelope) GetCluster() string {
@@ -305,7 +752,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_proto_collector_v1_log_proto_msgTypes[3]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -317,7 +764,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_log_proto_msgTypes[3]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -330,7 +777,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{3}
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Tick) GetTime() *timestamppb.Timestamp {
@@ -344,19 +791,58 @@ var File_proto_collector_v1_log_proto protoreflect.FileDescriptor
 
 const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\n" +
-	"\x1cproto/collector/v1/log.proto\x12\x14seawall.collector.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aproto/audit/v1/event.proto\x1a\x1cproto/sensor/v1/stream.proto\"\xbe\x01\n" +
+	"\x1cproto/collector/v1/log.proto\x12\x14seawall.collector.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aproto/audit/v1/event.proto\x1a\x1bproto/sensor/v1/event.proto\x1a\x1cproto/sensor/v1/stream.proto\"\x83\x02\n" +
 	"\n" +
 	"LogMessage\x12<\n" +
 	"\benvelope\x18\x01 \x01(\v2\x1e.seawall.collector.v1.EnvelopeH\x00R\benvelope\x120\n" +
 	"\x04tick\x18\x02 \x01(\v2\x1a.seawall.collector.v1.TickH\x00R\x04tick\x128\n" +
-	"\x05audit\x18\x03 \x01(\v2 .seawall.collector.v1.AuditBatchH\x00R\x05auditB\x06\n" +
+	"\x05audit\x18\x03 \x01(\v2 .seawall.collector.v1.AuditBatchH\x00R\x05audit\x12C\n" +
+	"\vaudit_state\x18\x04 \x01(\v2 .seawall.collector.v1.AuditStateH\x00R\n" +
+	"auditStateB\x06\n" +
 	"\x04body\"\xa7\x01\n" +
 	"\n" +
 	"AuditBatch\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x126\n" +
 	"\breceived\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12/\n" +
-	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\"\x96\x02\n" +
+	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\"\xe9\x03\n" +
+	"\n" +
+	"AuditState\x12\x18\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12B\n" +
+	"\tcondition\x18\x03 \x01(\x0e2$.seawall.collector.v1.AuditConditionR\tcondition\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x122\n" +
+	"\x06newest\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06newest\x12/\n" +
+	"\x05delay\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12-\n" +
+	"\x04skew\x18\a \x01(\v2\x19.google.protobuf.DurationR\x04skew\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x122\n" +
+	"\x04gaps\x18\t \x03(\v2\x1e.seawall.collector.v1.AuditGapR\x04gaps\x12;\n" +
+	"\asources\x18\n" +
+	" \x03(\v2!.seawall.collector.v1.AuditSourceR\asources\"t\n" +
+	"\bAuditGap\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
+	"\x03gap\x18\x02 \x01(\v2\x16.seawall.sensor.v1.GapR\x03gap\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
+	"\x06filled\x18\x04 \x01(\bR\x06filled\"\xb2\x04\n" +
+	"\vAuditSource\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12B\n" +
+	"\tcondition\x18\x03 \x01(\x0e2$.seawall.collector.v1.AuditConditionR\tcondition\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x122\n" +
+	"\x06newest\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06newest\x126\n" +
+	"\breceived\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12/\n" +
+	"\x05delay\x18\a \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12-\n" +
+	"\x04skew\x18\b \x01(\v2\x19.google.protobuf.DurationR\x04skew\x12\x16\n" +
+	"\x06skewed\x18\t \x01(\bR\x06skewed\x12\x16\n" +
+	"\x06events\x18\n" +
+	" \x01(\x04R\x06events\x12\x1a\n" +
+	"\brepeated\x18\v \x01(\x04R\brepeated\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\f \x01(\x04R\n" +
+	"unreadable\x12\x1b\n" +
+	"\ttoo_large\x18\r \x01(\x04R\btooLarge\x12\x18\n" +
+	"\arefused\x18\x0e \x01(\x04R\arefused\x12\x16\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\"\x96\x02\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x12\n" +
@@ -366,7 +852,13 @@ const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\breceived\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12-\n" +
 	"\x04skew\x18\a \x01(\v2\x19.google.protobuf.DurationR\x04skew\"6\n" +
 	"\x04Tick\x12.\n" +
-	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04timeBDZBgithub.com/seawall-security/seawall/proto/collector/v1;collectorv1b\x06proto3"
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*\xa4\x01\n" +
+	"\x0eAuditCondition\x12\x1f\n" +
+	"\x1bAUDIT_CONDITION_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13AUDIT_CONDITION_OFF\x10\x01\x12\x1e\n" +
+	"\x1aAUDIT_CONDITION_CONFIGURED\x10\x02\x12\x1d\n" +
+	"\x19AUDIT_CONDITION_RECEIVING\x10\x03\x12\x19\n" +
+	"\x15AUDIT_CONDITION_STALE\x10\x04BDZBgithub.com/seawall-security/seawall/proto/collector/v1;collectorv1b\x06proto3"
 
 var (
 	file_proto_collector_v1_log_proto_rawDescOnce sync.Once
@@ -380,34 +872,56 @@ func file_proto_collector_v1_log_proto_rawDescGZIP() []byte {
 	return file_proto_collector_v1_log_proto_rawDescData
 }
 
-var file_proto_collector_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_proto_collector_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_proto_collector_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_proto_collector_v1_log_proto_goTypes = []any{
-	(*LogMessage)(nil),            // 0: seawall.collector.v1.LogMessage
-	(*AuditBatch)(nil),            // 1: seawall.collector.v1.AuditBatch
-	(*Envelope)(nil),              // 2: seawall.collector.v1.Envelope
-	(*Tick)(nil),                  // 3: seawall.collector.v1.Tick
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
-	(*v1.Event)(nil),              // 5: seawall.audit.v1.Event
-	(v11.Lane)(0),                 // 6: seawall.sensor.v1.Lane
-	(*v11.Item)(nil),              // 7: seawall.sensor.v1.Item
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(AuditCondition)(0),           // 0: seawall.collector.v1.AuditCondition
+	(*LogMessage)(nil),            // 1: seawall.collector.v1.LogMessage
+	(*AuditBatch)(nil),            // 2: seawall.collector.v1.AuditBatch
+	(*AuditState)(nil),            // 3: seawall.collector.v1.AuditState
+	(*AuditGap)(nil),              // 4: seawall.collector.v1.AuditGap
+	(*AuditSource)(nil),           // 5: seawall.collector.v1.AuditSource
+	(*Envelope)(nil),              // 6: seawall.collector.v1.Envelope
+	(*Tick)(nil),                  // 7: seawall.collector.v1.Tick
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*v1.Event)(nil),              // 9: seawall.audit.v1.Event
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
+	(*v11.Gap)(nil),               // 11: seawall.sensor.v1.Gap
+	(v11.Lane)(0),                 // 12: seawall.sensor.v1.Lane
+	(*v11.Item)(nil),              // 13: seawall.sensor.v1.Item
 }
 var file_proto_collector_v1_log_proto_depIdxs = []int32{
-	2,  // 0: seawall.collector.v1.LogMessage.envelope:type_name -> seawall.collector.v1.Envelope
-	3,  // 1: seawall.collector.v1.LogMessage.tick:type_name -> seawall.collector.v1.Tick
-	1,  // 2: seawall.collector.v1.LogMessage.audit:type_name -> seawall.collector.v1.AuditBatch
-	4,  // 3: seawall.collector.v1.AuditBatch.received:type_name -> google.protobuf.Timestamp
-	5,  // 4: seawall.collector.v1.AuditBatch.events:type_name -> seawall.audit.v1.Event
-	6,  // 5: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
-	7,  // 6: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
-	4,  // 7: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
-	8,  // 8: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
-	4,  // 9: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	6,  // 0: seawall.collector.v1.LogMessage.envelope:type_name -> seawall.collector.v1.Envelope
+	7,  // 1: seawall.collector.v1.LogMessage.tick:type_name -> seawall.collector.v1.Tick
+	2,  // 2: seawall.collector.v1.LogMessage.audit:type_name -> seawall.collector.v1.AuditBatch
+	3,  // 3: seawall.collector.v1.LogMessage.audit_state:type_name -> seawall.collector.v1.AuditState
+	8,  // 4: seawall.collector.v1.AuditBatch.received:type_name -> google.protobuf.Timestamp
+	9,  // 5: seawall.collector.v1.AuditBatch.events:type_name -> seawall.audit.v1.Event
+	8,  // 6: seawall.collector.v1.AuditState.time:type_name -> google.protobuf.Timestamp
+	0,  // 7: seawall.collector.v1.AuditState.condition:type_name -> seawall.collector.v1.AuditCondition
+	8,  // 8: seawall.collector.v1.AuditState.since:type_name -> google.protobuf.Timestamp
+	8,  // 9: seawall.collector.v1.AuditState.newest:type_name -> google.protobuf.Timestamp
+	10, // 10: seawall.collector.v1.AuditState.delay:type_name -> google.protobuf.Duration
+	10, // 11: seawall.collector.v1.AuditState.skew:type_name -> google.protobuf.Duration
+	4,  // 12: seawall.collector.v1.AuditState.gaps:type_name -> seawall.collector.v1.AuditGap
+	5,  // 13: seawall.collector.v1.AuditState.sources:type_name -> seawall.collector.v1.AuditSource
+	11, // 14: seawall.collector.v1.AuditGap.gap:type_name -> seawall.sensor.v1.Gap
+	0,  // 15: seawall.collector.v1.AuditSource.condition:type_name -> seawall.collector.v1.AuditCondition
+	8,  // 16: seawall.collector.v1.AuditSource.since:type_name -> google.protobuf.Timestamp
+	8,  // 17: seawall.collector.v1.AuditSource.newest:type_name -> google.protobuf.Timestamp
+	8,  // 18: seawall.collector.v1.AuditSource.received:type_name -> google.protobuf.Timestamp
+	10, // 19: seawall.collector.v1.AuditSource.delay:type_name -> google.protobuf.Duration
+	10, // 20: seawall.collector.v1.AuditSource.skew:type_name -> google.protobuf.Duration
+	12, // 21: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
+	13, // 22: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
+	8,  // 23: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
+	10, // 24: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
+	8,  // 25: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_proto_collector_v1_log_proto_init() }
@@ -419,19 +933,21 @@ func file_proto_collector_v1_log_proto_init() {
 		(*LogMessage_Envelope)(nil),
 		(*LogMessage_Tick)(nil),
 		(*LogMessage_Audit)(nil),
+		(*LogMessage_AuditState)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_collector_v1_log_proto_rawDesc), len(file_proto_collector_v1_log_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   4,
+			NumEnums:      1,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_proto_collector_v1_log_proto_goTypes,
 		DependencyIndexes: file_proto_collector_v1_log_proto_depIdxs,
+		EnumInfos:         file_proto_collector_v1_log_proto_enumTypes,
 		MessageInfos:      file_proto_collector_v1_log_proto_msgTypes,
 	}.Build()
 	File_proto_collector_v1_log_proto = out.File
