@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seawall-security/seawall/collector/agents"
+	"github.com/seawall-security/seawall/collector/audit"
 	"github.com/seawall-security/seawall/collector/bundle"
 	"github.com/seawall-security/seawall/collector/config"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
@@ -17,7 +18,11 @@ type management struct {
 	collectorv1.UnsafeManagementServer // a method that is missing does not compile
 	*agents.Lister
 	*bundle.Service
+	*auditService
 }
+
+// auditService has a name of its own beside bundle's.
+type auditService = audit.Service
 
 // settingsOf are what agents are told; nil: nothing. The version is of the content, so
 // the same settings have the same one on every collector and after every start.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/seawall-security/seawall/collector/agents"
 	"github.com/seawall-security/seawall/collector/alert"
+	"github.com/seawall-security/seawall/collector/audit"
 	"github.com/seawall-security/seawall/collector/bundle"
 	"github.com/seawall-security/seawall/collector/config"
 	"github.com/seawall-security/seawall/collector/connections"
@@ -119,6 +120,11 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	if err != nil {
 		return err
 	}
+	audits, err := newAuditing(ctx, c, p, clock, own, gate, registry)
+	if err != nil {
+		return err
+	}
+	defer audits.close()
 	server := newDoor(time.Now, guard, gate, p.log, registry).server(own.Source(), c.Cluster, c.Enrolment.RenewalGrace)
 	enrolment, err := enrol.NewService(enrol.Options{Authority: p.authority, Tokens: enrol.NewTokens(rows, p.authority), Agents: rows,
 		Reviewer: reviewer, ServiceAccounts: c.Enrolment.Kubernetes.ServiceAccounts,
@@ -134,7 +140,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	alerts := siem.New(siem.Options{Store: book, Client: reader, Log: p.log.Named("siem"), Metrics: registry})
 	alertv1.RegisterAlertStreamServer(server, alerts)
 	collectorv1.RegisterManagementServer(server, &management{Lister: agents.NewLister(known), Service: bundle.NewService(bundle.Options{
-		Bundles: bundles, Client: caller, Offer: sensor.Offer, Now: time.Now, Log: p.log})})
+		Bundles: bundles, Client: caller, Offer: sensor.Offer, Now: time.Now, Log: p.log}), auditService: audit.NewService(audits.health, nil)})
 
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
@@ -150,11 +156,16 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 
 	// What is behind the server goes on until the last call has ended.
 	behind, stop := context.WithCancel(context.WithoutCancel(ctx))
+	front, frontCtx := errgroup.WithContext(ctx)
+	front.Go(func() error { return serve(frontCtx, server, gate.Listen(listener), alerts.Close) })
+	for _, source := range audits.sources {
+		front.Go(func() error { return source(frontCtx) })
+	}
 	group.Go(func() error {
 		defer stop()
-		return serve(ctx, server, gate.Listen(listener), alerts.Close)
+		return front.Wait()
 	})
-	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run, guard.run}
+	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run, guard.run, audits.health.Run}
 	for _, d := range deliveries {
 		background = append(background, d.Run)
 	}

@@ -37,12 +37,14 @@ var callers = map[string][]tlsconf.Role{
 // looks are the methods of clients that change nothing but a reader's own place: viewers
 // may call these, operators all.
 var looks = map[string]bool{
-	alertv1.AlertStream_Subscribe_FullMethodName:     true,
-	alertv1.AlertStream_Acknowledge_FullMethodName:   true,
-	alertv1.AlertStream_List_FullMethodName:          true,
-	alertv1.AlertStream_Get_FullMethodName:           true,
-	collectorv1.Management_ListAgents_FullMethodName: true,
-	collectorv1.Management_GetBundle_FullMethodName:  true,
+	alertv1.AlertStream_Subscribe_FullMethodName:      true,
+	alertv1.AlertStream_Acknowledge_FullMethodName:    true,
+	alertv1.AlertStream_List_FullMethodName:           true,
+	alertv1.AlertStream_Get_FullMethodName:            true,
+	collectorv1.Management_ListAgents_FullMethodName:  true,
+	collectorv1.Management_GetBundle_FullMethodName:   true,
+	collectorv1.Management_AuditStatus_FullMethodName: true,
+	collectorv1.Management_AuditProbe_FullMethodName:  true,
 }
 
 // Bounds of a connection, and why.
@@ -75,16 +77,20 @@ type door struct {
 func newDoor(now func() time.Time, guard *guard, gate *connections.Gate, log *zap.Logger, metrics prometheus.Registerer) *door {
 	d := &door{
 		now: now, guard: guard, gate: gate,
-		// Anybody can be refused often.
-		log: log.Named("server").WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-			return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
-		})),
+		log: sampled(log.Named("server")),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seawall_collector_handshakes_refused_total", Help: "TLS handshakes that failed, by what was wrong with the certificate; other: something else.",
 		}, []string{"reason"}),
 	}
 	metrics.MustRegister(d.refused, gate)
 	return d
+}
+
+// sampled is a log for what anybody can have said often.
+func sampled(log *zap.Logger) *zap.Logger {
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
+	}))
 }
 
 // server makes a gRPC server for all services; own is what it shows and trusts, grace how

@@ -29,15 +29,19 @@ type Intake struct {
 	cluster  string
 	log      Log
 	redactor *audit.Redactor
+	health   *Health
 	now      func() time.Time
+	turn     chan struct{} // has one: two sources that bring the same at once do not both store it
 
 	mu   sync.Mutex // guards seen; held with nothing else
 	seen *recent
 }
 
-// NewIntake returns the intake for one cluster's events.
-func NewIntake(cluster string, log Log, redactor *audit.Redactor, now func() time.Time) *Intake {
-	return &Intake{cluster: cluster, log: log, redactor: redactor, now: now, seen: newRecent(Remembered)}
+// NewIntake returns the intake for one cluster's events. What it takes it books with health.
+func NewIntake(cluster string, log Log, redactor *audit.Redactor, health *Health, now func() time.Time) *Intake {
+	i := &Intake{cluster: cluster, log: log, redactor: redactor, health: health, now: now, turn: make(chan struct{}, 1), seen: newRecent(Remembered)}
+	i.turn <- struct{}{}
+	return i
 }
 
 // Taken says what became of events.
@@ -50,11 +54,37 @@ type Taken struct {
 // Take puts those of the events on disk that are new; events are changed by it. After an
 // error some may be there: who brings all of them again leaves no hole.
 func (i *Intake) Take(ctx context.Context, source string, events []*auditv1.Event) (taken Taken, err error) {
+	received, skipped := i.now(), 0
 	fresh := i.fresh(events)
-	taken.Repeated = len(events) - len(fresh)
-	received := timestamppb.New(i.now())
+	for at, e := range events {
+		isNew := at-skipped < len(fresh) && fresh[at-skipped] == e
+		if !isNew {
+			skipped++
+		}
+		// What is not stored again is shown to who looks for a probe.
+		if isNew || isProbe(e) {
+			// A body that cannot be read is left out, and the event says how large it was.
+			_ = i.redactor.Event(e)
+		}
+	}
+	select {
+	case <-i.turn:
+		defer func() { i.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return Taken{}, ctx.Err()
+	}
+	if taken, err = i.store(ctx, source, received, i.fresh(fresh)); err != nil {
+		return taken, err
+	}
+	taken.Repeated = len(events) - taken.New - taken.TooLarge
+	i.health.taken(source, received, taken, events)
+	return taken, nil
+}
+
+// store puts events on disk. It is its caller's turn.
+func (i *Intake) store(ctx context.Context, source string, received time.Time, fresh []*auditv1.Event) (taken Taken, err error) {
 	for len(fresh) > 0 {
-		batch := &collectorv1.AuditBatch{Cluster: i.cluster, Source: source, Received: received}
+		batch := &collectorv1.AuditBatch{Cluster: i.cluster, Source: source, Received: timestamppb.New(received)}
 		n, tooLarge := i.fill(batch, fresh)
 		message, err := proto.Marshal(&collectorv1.LogMessage{Body: &collectorv1.LogMessage_Audit{Audit: batch}})
 		if err != nil {
@@ -75,8 +105,6 @@ func (i *Intake) Take(ctx context.Context, source string, events []*auditv1.Even
 func (i *Intake) fill(batch *collectorv1.AuditBatch, events []*auditv1.Event) (n, tooLarge int) {
 	bytes := 0
 	for _, e := range events {
-		// A body that cannot be read is left out, and the event says how large it was.
-		_ = i.redactor.Event(e)
 		size := proto.Size(e) + 16 // its tag and length, and a part of the batch's own
 		if size > maxMessageBytes {
 			tooLarge++

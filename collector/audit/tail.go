@@ -48,7 +48,6 @@ type Tail struct {
 	intake    *Intake
 	positions Positions
 	wait      func(context.Context, time.Duration) error
-	counts    *Counts
 	log       *zap.Logger
 
 	at     Position
@@ -58,9 +57,9 @@ type Tail struct {
 
 // NewTail returns a source that reads the log at path. wait sleeps and returns the
 // context's error if that ends first.
-func NewTail(name, path string, intake *Intake, positions Positions, wait func(context.Context, time.Duration) error, counts *Counts, log *zap.Logger) *Tail {
+func NewTail(name, path string, intake *Intake, positions Positions, wait func(context.Context, time.Duration) error, log *zap.Logger) *Tail {
 	return &Tail{name: name, path: filepath.Clean(path), intake: intake, positions: positions, wait: wait,
-		counts: counts, log: log.With(zap.String("source", name), zap.String(obs.FieldPath, path))}
+		log: log.With(zap.String("source", name), zap.String(obs.FieldPath, path))}
 }
 
 // Run reads until ctx ends. What fails is said and tried again.
@@ -99,7 +98,7 @@ func (t *Tail) pass(ctx context.Context) error {
 			if len(files) == 0 || unreadable != nil {
 				return unreadable // it may be among those, or on its way to another name
 			}
-			t.counts.hole(t.name)
+			t.intake.health.hole(t.name)
 			t.log.Error("the file that was read last is gone: what it held behind the position is lost", zap.Int64("offset", t.at.Offset))
 			begin, t.at = 0, Position{} // rotated away: what is left is newer
 		}
@@ -116,6 +115,9 @@ func (t *Tail) pass(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if unreadable == nil {
+		t.intake.health.drained(t.name)
 	}
 	return unreadable
 }
@@ -163,7 +165,7 @@ func (t *Tail) decode(line []byte) {
 }
 
 func (t *Tail) bad(err error) {
-	t.counts.unreadable(t.name)
+	t.intake.health.unreadable(t.name)
 	t.log.Warn("audit event cannot be read", zap.String("file", t.at.File), zap.Int64("offset", t.at.Offset), zap.Error(err))
 }
 
@@ -187,9 +189,7 @@ func (t *Tail) hand(ctx context.Context) error {
 
 func (t *Tail) store(ctx context.Context) error {
 	if len(t.events) > 0 {
-		taken, err := t.intake.Take(ctx, t.name, t.events)
-		t.counts.took(t.name, taken, t.events)
-		if err != nil {
+		if _, err := t.intake.Take(ctx, t.name, t.events); err != nil {
 			return err
 		}
 		t.events, t.bytes = nil, 0

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
@@ -35,14 +37,14 @@ type Webhook struct {
 	intake   *Intake
 	allowed  func(*http.Request) bool
 	inFlight *semaphore.Weighted
-	counts   *Counts
+	underWay sync.WaitGroup
 	log      *zap.Logger
 }
 
 // NewWebhook returns the handler of a source. allowed tells who may post.
-func NewWebhook(name string, intake *Intake, allowed func(*http.Request) bool, counts *Counts, log *zap.Logger) *Webhook {
+func NewWebhook(name string, intake *Intake, allowed func(*http.Request) bool, log *zap.Logger) *Webhook {
 	return &Webhook{name: name, intake: intake, allowed: allowed, inFlight: semaphore.NewWeighted(maxInFlight),
-		counts: counts, log: log.With(zap.String("source", name))}
+		log: log.With(zap.String("source", name))}
 }
 
 // Bearer allows requests with this token, compared in constant time.
@@ -55,8 +57,13 @@ func Bearer(token string) func(*http.Request) bool {
 	}
 }
 
+// Wait returns when no request is being answered any more. Nobody may come meanwhile.
+func (h *Webhook) Wait() { h.underWay.Wait() }
+
 // ServeHTTP implements http.Handler.
 func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.underWay.Add(1)
+	defer h.underWay.Done()
 	err := h.serve(w, r)
 	code := http.StatusOK
 	var refused *refusal
@@ -66,7 +73,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil: // the log's: it has no room, or its disk fails
 		code = http.StatusServiceUnavailable
 	}
-	h.counts.answered(h.name, code)
+	h.intake.health.answered(h.name, code, r.ContentLength)
 	if err == nil {
 		return
 	}
@@ -88,7 +95,7 @@ func (r *refusal) Error() string { return r.text }
 func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !h.allowed(r):
-		return &refusal{http.StatusUnauthorized, "the bearer token is missing or wrong"}
+		return &refusal{http.StatusUnauthorized, "the bearer token is missing or wrong, or the client certificate is of somebody else"}
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		return &refusal{http.StatusMethodNotAllowed, "audit events are posted"}
@@ -115,13 +122,13 @@ func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &refusal{http.StatusBadRequest, err.Error()}
 	}
-	taken, err := h.intake.Take(r.Context(), h.name, events)
-	h.counts.took(h.name, taken, events)
-	if err != nil {
+	// What is being stored is stored to its end, though the caller is gone: he comes again,
+	// and is told then that it is there.
+	if _, err := h.intake.Take(context.WithoutCancel(r.Context()), h.name, events); err != nil {
 		return err
 	}
 	for _, e := range bad { // once the rest is safe: it comes no more
-		h.counts.unreadable(h.name)
+		h.intake.health.unreadable(h.name)
 		h.log.Warn("audit event cannot be read", zap.Error(e))
 	}
 	return nil

@@ -28,7 +28,7 @@ func list(items ...string) string {
 }
 
 func (w *world) webhook() *Webhook {
-	return NewWebhook("webhook", w.intake, Bearer("let me in"), w.counts, zap.NewNop())
+	return NewWebhook("webhook", w.intake, Bearer("let me in"), zap.NewNop())
 }
 
 func post(t *testing.T, h http.Handler, method, token, body string) *httptest.ResponseRecorder {

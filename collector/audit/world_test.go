@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/seawall-security/seawall/collector/store"
 	"github.com/seawall-security/seawall/internal/audit"
 	"github.com/seawall-security/seawall/internal/redact"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
@@ -22,7 +24,11 @@ import (
 type world struct {
 	t        testing.TB
 	intake   *Intake
-	counts   *Counts
+	health   *Health
+	store    *store.Store
+	now      time.Time
+	states   []*collectorv1.AuditState
+	batches  [][]byte // as they are in the log
 	registry *prometheus.Registry
 
 	mu        sync.Mutex
@@ -34,19 +40,40 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, registry: prometheus.NewRegistry(), positions: map[string]Position{}}
-	w.counts = NewCounts(w.registry)
+	w := &world{t: t, positions: map[string]Position{}, now: time.Unix(1_795_285_400, 0).UTC()}
+	s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.store = s
 	w.restart()
 	return w
 }
 
-// restart forgets what an intake remembers.
-func (w *world) restart() {
+// sources of every world.
+var sources = []Source{{"webhook", KindWebhook}, {"file", KindFile}}
+
+// restart forgets what an intake and its health remember.
+func (w *world) restart() { w.t.Helper(); w.restartWith(sources...) }
+
+func (w *world) restartWith(sources ...Source) {
+	w.t.Helper()
+	w.registry = prometheus.NewRegistry()
 	masks, err := redact.New(bytes.Repeat([]byte{7}, redact.KeyBytes))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.intake = NewIntake("harbour", w, audit.NewRedactor(masks), func() time.Time { return time.Unix(1_795_000_000, 0) })
+	now := func() time.Time { return w.now }
+	w.health, err = NewHealth(w.t.Context(), HealthOptions{Cluster: "harbour", Sources: sources, Store: w.store, Log: w, Metrics: w.registry, Now: now, Logger: zap.NewNop()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.intake = NewIntake("harbour", w, audit.NewRedactor(masks), w.health, now)
 }
 
 // Append implements Log.
@@ -60,6 +87,10 @@ func (w *world) Append(_ context.Context, message []byte) error {
 	m := &collectorv1.LogMessage{}
 	if err := proto.Unmarshal(message, m); err != nil {
 		w.t.Error(err)
+	}
+	w.batches = append(w.batches, message)
+	if state := m.GetAuditState(); state != nil {
+		w.states = append(w.states, state)
 	}
 	for _, e := range m.GetAudit().GetEvents() {
 		w.ids = append(w.ids, e.AuditId)
@@ -87,18 +118,19 @@ var errFull = errors.New("event log is full")
 
 func (w *world) tail(path string) *Tail {
 	stop := func(context.Context, time.Duration) error { return context.Canceled }
-	tail := NewTail("file", path, w.intake, w, stop, w.counts, zap.NewNop())
+	tail := NewTail("file", path, w.intake, w, stop, zap.NewNop())
 	tail.at = w.positions["file"]
 	return tail
 }
 
-// count is a metric's value.
+// count is the sum of a metric over its labels.
 func (w *world) count(name string, labels map[string]string) float64 {
 	w.t.Helper()
 	families, err := w.registry.Gather()
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	sum := 0.
 	for _, f := range families {
 		for _, m := range f.Metric {
 			matches := f.GetName() == name
@@ -108,11 +140,11 @@ func (w *world) count(name string, labels map[string]string) float64 {
 				}
 			}
 			if matches {
-				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}
-	return 0
+	return sum
 }
 
 // line is an event of the log; its id is within the fingerprint.

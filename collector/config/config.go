@@ -29,6 +29,7 @@ type Config struct {
 	EventLog  EventLog  `yaml:"event_log"`
 	Retention Retention `yaml:"retention"`
 	Agents    Agents    `yaml:"agents"`
+	Audit     Audit     `yaml:"audit"`
 	Sinks     []Sink    `yaml:"sinks"`
 }
 
@@ -121,6 +122,37 @@ type Agents struct {
 	// Telemetry is none, trees or all: which events go up beside detections.
 	Telemetry string `yaml:"telemetry"`
 }
+
+// Audit is where the audit events of the cluster's API servers come from; empty: nowhere.
+type Audit struct {
+	Webhook AuditWebhook `yaml:"webhook"`
+	Files   []AuditFile  `yaml:"files"`
+}
+
+// AuditWebhook is what API servers send audit events to. It shows the collector's own
+// certificate.
+type AuditWebhook struct {
+	// Listen is host:port; empty: no webhook.
+	Listen string `yaml:"listen"`
+	// TokenFile has the bearer token that API servers show.
+	TokenFile string `yaml:"token_file"`
+	// ClientCAFile is a PEM file of the CAs whose client certificates may send, instead of a
+	// token, and ClientNames are the common names that these must have; empty: any.
+	ClientCAFile string   `yaml:"client_ca_file"`
+	ClientNames  []string `yaml:"client_names"`
+}
+
+// AuditFile is the audit log of one API server. If there are files, they are taken to be
+// those of all the cluster's API servers.
+type AuditFile struct {
+	// Name is the source's in metrics, logs, the event log and the store: with another one it
+	// is read from its beginning.
+	Name string `yaml:"name"`
+	Path string `yaml:"path"`
+}
+
+// AuditWebhookName is the webhook's as a source.
+const AuditWebhookName = "webhook"
 
 // Sink is one way that alerts leave by.
 type Sink struct {

@@ -46,6 +46,9 @@ event_log: {keep: 2h}
 retention:
   alerts: {days: 30}
 agents: {telemetry: trees}
+audit:
+  webhook: {listen: "0.0.0.0:9444", token_file: /etc/seawall/audit.token}
+  files: [{name: cp-1, path: /var/log/kubernetes/audit.log}]
 sinks:
   - {name: archive, kind: file, path: /var/log/seawall/alerts.json}
   - {name: soc, kind: syslog, form: text, transport: tls, address: "siem:6514", minimum_severity: high}
@@ -55,6 +58,8 @@ sinks:
 			c.Cluster, c.Listen, c.Names = "harbour", "0.0.0.0:9443", []string{"collector.example", "192.0.2.1"}
 			c.Enrolment.Kubernetes = Kubernetes{Check: Review, Audience: "seawall", ServiceAccounts: []string{"seawall/agent"}}
 			c.EventLog.Keep, c.Retention.Alerts.Days, c.Agents.Telemetry = 2*time.Hour, 30, "trees"
+			c.Audit = Audit{Webhook: AuditWebhook{Listen: "0.0.0.0:9444", TokenFile: "/etc/seawall/audit.token"},
+				Files: []AuditFile{{"cp-1", "/var/log/kubernetes/audit.log"}}}
 			c.Sinks = []Sink{
 				{Name: "archive", Kind: File, Form: OCSF, Path: "/var/log/seawall/alerts.json"},
 				{Name: "soc", Kind: Syslog, Form: Text, Transport: "tls", Address: "siem:6514", MinimumSeverity: "high"},

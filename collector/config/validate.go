@@ -28,6 +28,7 @@ const (
 	maxDays          = 3660
 	maxSinks         = 32
 	maxConnections   = 1 << 20
+	maxAuditFiles    = 32
 	maxRenewalGrace  = 90 * 24 * time.Hour
 )
 
@@ -67,6 +68,7 @@ func (c Config) Validate() error {
 	if c.Agents.Telemetry != "" {
 		settings.OneOf(&p, "agents.telemetry", c.Agents.Telemetry, Telemetries...)
 	}
+	c.Audit.validate(&p, c.Names)
 	p.Require(len(c.Sinks) <= maxSinks, "sinks", "there are %d, more than %d", len(c.Sinks), maxSinks)
 	names := make(map[string]bool)
 	for i, s := range c.Sinks {
@@ -151,6 +153,35 @@ func (k Kubernetes) validate(p *settings.Problems) {
 		p.Require(k.CAFile != "", section+"ca_file", "is missing: server, token_file and ca_file need each other")
 	case k.Check == Review:
 		p.Require(k.TokenFile == "" && k.CAFile == "", section+"server", "is missing: server, token_file and ca_file need each other")
+	}
+}
+
+func (a Audit) validate(p *settings.Problems, names []string) {
+	const section = "audit.webhook."
+	w := a.Webhook
+	for _, file := range []struct{ name, path string }{{"token_file", w.TokenFile}, {"client_ca_file", w.ClientCAFile}} {
+		p.Require(file.path == "" || filepath.IsAbs(file.path), section+file.name, "%q is not an absolute path", file.path)
+	}
+	p.Require(len(w.ClientNames) == 0 || w.ClientCAFile != "", section+"client_names", "needs client_ca_file")
+	switch {
+	case w.Listen == "":
+		p.Require(w.TokenFile == "" && w.ClientCAFile == "", section+"listen", "is missing")
+	default:
+		address(p, section+"listen", w.Listen)
+		p.Require(w.TokenFile != "" || w.ClientCAFile != "", section+"token_file", "is missing, and so is client_ca_file: anybody could send")
+		p.Require(w.TokenFile == "" || w.ClientCAFile == "", section+"token_file", "and client_ca_file exclude each other")
+		p.Require(len(names) > 0, "names", "is missing: API servers check the name of the audit webhook's server")
+	}
+	p.Require(len(a.Files) <= maxAuditFiles, "audit.files", "there are %d, more than %d", len(a.Files), maxAuditFiles)
+	known := map[string]bool{AuditWebhookName: true}
+	paths := map[string]bool{}
+	for i, f := range a.Files {
+		field := fmt.Sprintf("audit.files[%d]", i)
+		require(p, field+".name", sink.CheckName(f.Name))
+		p.Require(!known[f.Name], field+".name", "%q is another source's, too", f.Name)
+		p.Require(filepath.IsAbs(f.Path), field+".path", "%q is not an absolute path", f.Path)
+		p.Require(!paths[f.Path], field+".path", "%q is another source's, too", f.Path)
+		known[f.Name], paths[f.Path] = true, true
 	}
 }
 

@@ -26,6 +26,14 @@ func TestValidate(t *testing.T) {
 		k.Check, k.JWKSFile, k.Issuer = Review, "", ""
 		k.Server, k.TokenFile, k.CAFile = "https://192.0.2.1:6443", "/t", "/c"
 	}
+	const webhookSection = "audit.webhook."
+	audit := func(change func(*Audit)) func(*Config) {
+		return func(c *Config) {
+			c.Names = []string{"collector.example"}
+			c.Audit.Webhook = AuditWebhook{Listen: "0.0.0.0:9444", TokenFile: "/token"}
+			change(&c.Audit)
+		}
+	}
 	const section = "enrolment.kubernetes."
 	for _, test := range []struct {
 		name   string
@@ -74,6 +82,23 @@ func TestValidate(t *testing.T) {
 		{"review without a token", kubernetes(func(k *Kubernetes) { review(k); k.TokenFile = "" }), section + "token_file"},
 		{"review of any CA", kubernetes(func(k *Kubernetes) { review(k); k.CAFile = "" }), section + "ca_file"},
 		{"review of the own cluster by another CA", kubernetes(func(k *Kubernetes) { review(k); k.Server, k.TokenFile = "", "" }), section + "server"},
+
+		{"audit by token", audit(func(*Audit) {}), ""},
+		{"audit by certificate", audit(func(a *Audit) {
+			a.Webhook.TokenFile, a.Webhook.ClientCAFile, a.Webhook.ClientNames = "", "/ca", []string{"apiserver"}
+		}), ""},
+		{"audit by files alone", func(c *Config) { c.Audit.Files = []AuditFile{{"a", "/a"}, {"b", "/b"}} }, ""},
+		{"audit from anybody", audit(func(a *Audit) { a.Webhook.TokenFile = "" }), webhookSection + "token_file"},
+		{"audit by either", audit(func(a *Audit) { a.Webhook.ClientCAFile = "/ca" }), webhookSection + "token_file"},
+		{"audit at no address", audit(func(a *Audit) { a.Webhook.Listen = "" }), webhookSection + "listen"},
+		{"audit at a name", audit(func(a *Audit) { a.Webhook.Listen = "here:1" }), webhookSection + "listen"},
+		{"audit by a relative token", audit(func(a *Audit) { a.Webhook.TokenFile = "token" }), webhookSection + "token_file"},
+		{"audit by names without a CA", audit(func(a *Audit) { a.Webhook.ClientNames = []string{"x"} }), webhookSection + "client_names"},
+		{"audit of a server without a name", func(c *Config) { audit(func(*Audit) {})(c); c.Names = nil }, "names"},
+		{"audit file of no name", audit(func(a *Audit) { a.Files = []AuditFile{{"", "/a"}} }), "audit.files[0].name"},
+		{"audit file of the webhook's name", audit(func(a *Audit) { a.Files = []AuditFile{{"webhook", "/a"}} }), "audit.files[0].name"},
+		{"relative audit file", audit(func(a *Audit) { a.Files = []AuditFile{{"a", "a"}} }), "audit.files[0].path"},
+		{"audit file twice", audit(func(a *Audit) { a.Files = []AuditFile{{"a", "/a"}, {"b", "/a"}} }), "audit.files[1].path"},
 
 		{"file", withSink(func(*Sink) {}), ""},
 		{"syslog", withSink(syslog), ""},

@@ -7,8 +7,9 @@
 // handshake takes gives way to the newcomer; is there none, the newcomer is turned away and
 // comes again. Peers with a certificate have room of their own, which no stranger can take.
 //
-// A [Gate] gives a listener and credentials to one gRPC server. It may be used by many
-// goroutines.
+// A [Gate] gives a listener and credentials to the gRPC server, and listeners to others,
+// which say by [Gate.Know] whose a connection is. All share the bounds. It may be used by
+// many goroutines.
 package connections
 
 import (
@@ -98,11 +99,15 @@ func NewGate(limits Limits, now func() time.Time) *Gate {
 }
 
 // Listen returns a listener that turns connections away as it accepts them.
-func (g *Gate) Listen(l net.Listener) net.Listener { return &listener{l, g} }
+func (g *Gate) Listen(l net.Listener) net.Listener { return &listener{l, g, strangerBytes} }
+
+// ListenBytes is Listen where a stranger may send so many bytes.
+func (g *Gate) ListenBytes(l net.Listener, bytes int64) net.Listener { return &listener{l, g, bytes} }
 
 type listener struct {
 	net.Listener
-	gate *Gate
+	gate  *Gate
+	bytes int64
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -111,7 +116,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c := l.gate.enter(raw); c != nil {
+		if c := l.gate.enter(raw, l.bytes); c != nil {
 			return c, nil
 		}
 		_ = raw.Close() // it was not let in
@@ -135,10 +140,10 @@ type conn struct {
 }
 
 // enter lets a connection in as a stranger's, or returns nil.
-func (g *Gate) enter(raw net.Conn) *conn {
+func (g *Gate) enter(raw net.Conn, bytes int64) *conn {
 	limitSend(raw)
 	c := &conn{Conn: raw, gate: g, address: network(raw.RemoteAddr()), since: g.now()}
-	c.left.Store(strangerBytes)
+	c.left.Store(bytes)
 	g.mu.Lock()
 	victim, reason, ok := g.room(c)
 	if ok {
@@ -182,6 +187,19 @@ func (g *Gate) room(c *conn) (victim *conn, why reason, ok bool) {
 	return victim, why, true
 }
 
+// Know makes a connection that one of the gate's listeners accepted a peer's, if there is
+// room for it: its holder has shown who he is. Said again it changes nothing.
+func (g *Gate) Know(raw net.Conn, peer string) error {
+	c, ours := raw.(*conn)
+	if !ours {
+		return errors.New("the connection did not come by this gate")
+	}
+	if c.known.Load() {
+		return nil
+	}
+	return g.know(c, peer)
+}
+
 // know makes a stranger's connection a peer's, if there is room for it.
 func (g *Gate) know(c *conn, peer string) error {
 	g.mu.Lock()
@@ -189,6 +207,8 @@ func (g *Gate) know(c *conn, peer string) error {
 	switch {
 	case c.gone:
 		return net.ErrClosed
+	case c.place == nil:
+		return nil // by another request on it
 	case g.peers >= g.limits.Peers:
 		g.refused[ofPeers].Add(1)
 		return fmt.Errorf("%d connections are open, no more are taken", g.peers)

@@ -89,3 +89,49 @@ func (l *Log) Read(ctx context.Context, after uint64, handle func(Message) error
 		after = meta.Sequence.Stream
 	}
 }
+
+// Recent calls handle for the messages of one subject that were stored within a time before
+// the last of them, in order; there may be none.
+func (l *Log) Recent(ctx context.Context, of Subject, back time.Duration, handle func(Message) error) error {
+	j := l.journal.Load()
+	if j == nil {
+		return fmt.Errorf("read event log: %w", errNotOpen)
+	}
+	last, err := j.stream.GetLastMsgForSubject(ctx, of.name())
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read event log: %w", err)
+	}
+	from := last.Time.Add(-back)
+	consumer, err := j.js.OrderedConsumer(ctx, streamName, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{of.name()}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &from,
+	})
+	if err != nil {
+		return fmt.Errorf("read event log: %w", err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(256))
+	if err != nil {
+		return fmt.Errorf("read event log: %w", err)
+	}
+	defer messages.Stop()
+	for after := uint64(0); after < last.Sequence; {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read event log: %w", errors.Join(ctx.Err(), err))
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read event log: %w", err)
+		}
+		if meta.Sequence.Stream <= after {
+			continue // the consumer was made anew and began too early
+		}
+		after = meta.Sequence.Stream
+		if err := handle(Message{Position: after, Subject: of, Stored: meta.Timestamp, Data: m.Data()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -9,7 +9,8 @@
 package collectorv1
 
 import (
-	v1 "github.com/seawall-security/seawall/proto/sensor/v1"
+	v1 "github.com/seawall-security/seawall/proto/audit/v1"
+	v11 "github.com/seawall-security/seawall/proto/sensor/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
@@ -25,16 +26,389 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type AuditStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditStatusRequest) Reset() {
+	*x = AuditStatusRequest{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditStatusRequest) ProtoMessage() {}
+
+func (x *AuditStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditStatusRequest.ProtoReflect.Descriptor instead.
+func (*AuditStatusRequest) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{0}
+}
+
+type AuditStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it is now; gaps are all that are known and not filled, the oldest first.
+	State *AuditState `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// Rules that cannot see what they look for.
+	Blind         []*BlindRule `protobuf:"bytes,2,rep,name=blind,proto3" json:"blind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditStatusResponse) Reset() {
+	*x = AuditStatusResponse{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditStatusResponse) ProtoMessage() {}
+
+func (x *AuditStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditStatusResponse.ProtoReflect.Descriptor instead.
+func (*AuditStatusResponse) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *AuditStatusResponse) GetState() *AuditState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *AuditStatusResponse) GetBlind() []*BlindRule {
+	if x != nil {
+		return x.Blind
+	}
+	return nil
+}
+
+// BlindRule is a rule that what the API servers record is not enough for.
+type BlindRule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Rule  string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	// What is missing, for people.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlindRule) Reset() {
+	*x = BlindRule{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlindRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlindRule) ProtoMessage() {}
+
+func (x *BlindRule) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlindRule.ProtoReflect.Descriptor instead.
+func (*BlindRule) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BlindRule) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *BlindRule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type AuditProbeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 8 to 64 of a-z, 0-9 and -. Whoever looks makes a request to an API server whose path or
+	// query contains "seawall-verify-" and the nonce.
+	Nonce         string `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditProbeRequest) Reset() {
+	*x = AuditProbeRequest{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditProbeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditProbeRequest) ProtoMessage() {}
+
+func (x *AuditProbeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditProbeRequest.ProtoReflect.Descriptor instead.
+func (*AuditProbeRequest) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AuditProbeRequest) GetNonce() string {
+	if x != nil {
+		return x.Nonce
+	}
+	return ""
+}
+
+type AuditProbeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they came; those of the last 256 events of any such request. A collector
+	// that was started since knows those of the last two minutes before it.
+	Events        []*ProbeEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditProbeResponse) Reset() {
+	*x = AuditProbeResponse{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditProbeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditProbeResponse) ProtoMessage() {}
+
+func (x *AuditProbeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditProbeResponse.ProtoReflect.Descriptor instead.
+func (*AuditProbeResponse) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AuditProbeResponse) GetEvents() []*ProbeEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// ProbeEvent is what came of such a request. One that two sources brought is here twice.
+type ProbeEvent struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Source   string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	Received *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=received,proto3" json:"received,omitempty"`
+	AuditId  string                 `protobuf:"bytes,3,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	Stage    v1.Stage               `protobuf:"varint,4,opt,name=stage,proto3,enum=seawall.audit.v1.Stage" json:"stage,omitempty"`
+	Level    v1.Level               `protobuf:"varint,5,opt,name=level,proto3,enum=seawall.audit.v1.Level" json:"level,omitempty"`
+	Verb     string                 `protobuf:"bytes,6,opt,name=verb,proto3" json:"verb,omitempty"`
+	// At most 512 bytes of it.
+	RequestUri string `protobuf:"bytes,7,opt,name=request_uri,json=requestUri,proto3" json:"request_uri,omitempty"`
+	// Absent: the request was for no resource.
+	Object *v1.Object `protobuf:"bytes,8,opt,name=object,proto3" json:"object,omitempty"`
+	// HTTP status; 0: none yet.
+	Code uint32 `protobuf:"varint,9,opt,name=code,proto3" json:"code,omitempty"`
+	// Whether the bodies came, as they do at level Request, RequestResponse.
+	RequestBody   bool                   `protobuf:"varint,10,opt,name=request_body,json=requestBody,proto3" json:"request_body,omitempty"`
+	ResponseBody  bool                   `protobuf:"varint,11,opt,name=response_body,json=responseBody,proto3" json:"response_body,omitempty"`
+	StageTime     *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=stage_time,json=stageTime,proto3" json:"stage_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeEvent) Reset() {
+	*x = ProbeEvent{}
+	mi := &file_proto_collector_v1_management_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeEvent) ProtoMessage() {}
+
+func (x *ProbeEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_management_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeEvent.ProtoReflect.Descriptor instead.
+func (*ProbeEvent) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ProbeEvent) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *ProbeEvent) GetReceived() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *ProbeEvent) GetAuditId() string {
+	if x != nil {
+		return x.AuditId
+	}
+	return ""
+}
+
+func (x *ProbeEvent) GetStage() v1.Stage {
+	if x != nil {
+		return x.Stage
+	}
+	return v1.Stage(0)
+}
+
+func (x *ProbeEvent) GetLevel() v1.Level {
+	if x != nil {
+		return x.Level
+	}
+	return v1.Level(0)
+}
+
+func (x *ProbeEvent) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *ProbeEvent) GetRequestUri() string {
+	if x != nil {
+		return x.RequestUri
+	}
+	return ""
+}
+
+func (x *ProbeEvent) GetObject() *v1.Object {
+	if x != nil {
+		return x.Object
+	}
+	return nil
+}
+
+func (x *ProbeEvent) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ProbeEvent) GetRequestBody() bool {
+	if x != nil {
+		return x.RequestBody
+	}
+	return false
+}
+
+func (x *ProbeEvent) GetResponseBody() bool {
+	if x != nil {
+		return x.ResponseBody
+	}
+	return false
+}
+
+func (x *ProbeEvent) GetStageTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StageTime
+	}
+	return nil
+}
+
 type PushBundleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Bundle        *v1.SignedBundle       `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	Bundle        *v11.SignedBundle      `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PushBundleRequest) Reset() {
 	*x = PushBundleRequest{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -46,7 +420,7 @@ func (x *PushBundleRequest) String() string {
 func (*PushBundleRequest) ProtoMessage() {}
 
 func (x *PushBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[0]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -59,10 +433,10 @@ func (x *PushBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushBundleRequest.ProtoReflect.Descriptor instead.
 func (*PushBundleRequest) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{0}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *PushBundleRequest) GetBundle() *v1.SignedBundle {
+func (x *PushBundleRequest) GetBundle() *v11.SignedBundle {
 	if x != nil {
 		return x.Bundle
 	}
@@ -81,7 +455,7 @@ type PushBundleResponse struct {
 
 func (x *PushBundleResponse) Reset() {
 	*x = PushBundleResponse{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -93,7 +467,7 @@ func (x *PushBundleResponse) String() string {
 func (*PushBundleResponse) ProtoMessage() {}
 
 func (x *PushBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[1]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -106,7 +480,7 @@ func (x *PushBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushBundleResponse.ProtoReflect.Descriptor instead.
 func (*PushBundleResponse) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{1}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PushBundleResponse) GetSerial() uint64 {
@@ -138,7 +512,7 @@ type GetBundleRequest struct {
 
 func (x *GetBundleRequest) Reset() {
 	*x = GetBundleRequest{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -150,7 +524,7 @@ func (x *GetBundleRequest) String() string {
 func (*GetBundleRequest) ProtoMessage() {}
 
 func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[2]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -163,12 +537,12 @@ func (x *GetBundleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleRequest.ProtoReflect.Descriptor instead.
 func (*GetBundleRequest) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{2}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{8}
 }
 
 type GetBundleResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
-	Bundle *v1.SignedBundle       `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	Bundle *v11.SignedBundle      `protobuf:"bytes,1,opt,name=bundle,proto3" json:"bundle,omitempty"`
 	Pushed *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=pushed,proto3" json:"pushed,omitempty"`
 	// The client whose certificate it was pushed with.
 	PushedBy      string `protobuf:"bytes,3,opt,name=pushed_by,json=pushedBy,proto3" json:"pushed_by,omitempty"`
@@ -178,7 +552,7 @@ type GetBundleResponse struct {
 
 func (x *GetBundleResponse) Reset() {
 	*x = GetBundleResponse{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[3]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -190,7 +564,7 @@ func (x *GetBundleResponse) String() string {
 func (*GetBundleResponse) ProtoMessage() {}
 
 func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[3]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -203,10 +577,10 @@ func (x *GetBundleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBundleResponse.ProtoReflect.Descriptor instead.
 func (*GetBundleResponse) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{3}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *GetBundleResponse) GetBundle() *v1.SignedBundle {
+func (x *GetBundleResponse) GetBundle() *v11.SignedBundle {
 	if x != nil {
 		return x.Bundle
 	}
@@ -239,7 +613,7 @@ type ListAgentsRequest struct {
 
 func (x *ListAgentsRequest) Reset() {
 	*x = ListAgentsRequest{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[4]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -251,7 +625,7 @@ func (x *ListAgentsRequest) String() string {
 func (*ListAgentsRequest) ProtoMessage() {}
 
 func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[4]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -264,7 +638,7 @@ func (x *ListAgentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsRequest.ProtoReflect.Descriptor instead.
 func (*ListAgentsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{4}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListAgentsRequest) GetPageSize() uint32 {
@@ -292,7 +666,7 @@ type ListAgentsResponse struct {
 
 func (x *ListAgentsResponse) Reset() {
 	*x = ListAgentsResponse{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[5]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +678,7 @@ func (x *ListAgentsResponse) String() string {
 func (*ListAgentsResponse) ProtoMessage() {}
 
 func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[5]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +691,7 @@ func (x *ListAgentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAgentsResponse.ProtoReflect.Descriptor instead.
 func (*ListAgentsResponse) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{5}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListAgentsResponse) GetAgents() []*Agent {
@@ -345,11 +719,11 @@ type Agent struct {
 	Version      string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	Kernel       string                 `protobuf:"bytes,6,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	Architecture string                 `protobuf:"bytes,7,opt,name=architecture,proto3" json:"architecture,omitempty"`
-	Hooks        []*v1.Hook             `protobuf:"bytes,8,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	Hooks        []*v11.Hook            `protobuf:"bytes,8,rep,name=hooks,proto3" json:"hooks,omitempty"`
 	FirstSeen    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=first_seen,json=firstSeen,proto3" json:"first_seen,omitempty"`
 	LastSeen     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	// The last one it sent; none: it has sent none yet.
-	Status *v1.AgentStatus `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
+	Status *v11.AgentStatus `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
 	// Why the last bundle, the last settings it was sent are not in force; empty: they are.
 	BundleError   string `protobuf:"bytes,12,opt,name=bundle_error,json=bundleError,proto3" json:"bundle_error,omitempty"`
 	SettingsError string `protobuf:"bytes,13,opt,name=settings_error,json=settingsError,proto3" json:"settings_error,omitempty"`
@@ -359,7 +733,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_proto_collector_v1_management_proto_msgTypes[6]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +745,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_management_proto_msgTypes[6]
+	mi := &file_proto_collector_v1_management_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +758,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{6}
+	return file_proto_collector_v1_management_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Agent) GetId() string {
@@ -436,7 +810,7 @@ func (x *Agent) GetArchitecture() string {
 	return ""
 }
 
-func (x *Agent) GetHooks() []*v1.Hook {
+func (x *Agent) GetHooks() []*v11.Hook {
 	if x != nil {
 		return x.Hooks
 	}
@@ -457,7 +831,7 @@ func (x *Agent) GetLastSeen() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *Agent) GetStatus() *v1.AgentStatus {
+func (x *Agent) GetStatus() *v11.AgentStatus {
 	if x != nil {
 		return x.Status
 	}
@@ -482,7 +856,35 @@ var File_proto_collector_v1_management_proto protoreflect.FileDescriptor
 
 const file_proto_collector_v1_management_proto_rawDesc = "" +
 	"\n" +
-	"#proto/collector/v1/management.proto\x12\x14seawall.collector.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cproto/sensor/v1/stream.proto\"L\n" +
+	"#proto/collector/v1/management.proto\x12\x14seawall.collector.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aproto/audit/v1/event.proto\x1a\x1cproto/collector/v1/log.proto\x1a\x1cproto/sensor/v1/stream.proto\"\x14\n" +
+	"\x12AuditStatusRequest\"\x84\x01\n" +
+	"\x13AuditStatusResponse\x126\n" +
+	"\x05state\x18\x01 \x01(\v2 .seawall.collector.v1.AuditStateR\x05state\x125\n" +
+	"\x05blind\x18\x02 \x03(\v2\x1f.seawall.collector.v1.BlindRuleR\x05blind\"7\n" +
+	"\tBlindRule\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\")\n" +
+	"\x11AuditProbeRequest\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\tR\x05nonce\"N\n" +
+	"\x12AuditProbeResponse\x128\n" +
+	"\x06events\x18\x01 \x03(\v2 .seawall.collector.v1.ProbeEventR\x06events\"\xd3\x03\n" +
+	"\n" +
+	"ProbeEvent\x12\x16\n" +
+	"\x06source\x18\x01 \x01(\tR\x06source\x126\n" +
+	"\breceived\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12\x19\n" +
+	"\baudit_id\x18\x03 \x01(\tR\aauditId\x12-\n" +
+	"\x05stage\x18\x04 \x01(\x0e2\x17.seawall.audit.v1.StageR\x05stage\x12-\n" +
+	"\x05level\x18\x05 \x01(\x0e2\x17.seawall.audit.v1.LevelR\x05level\x12\x12\n" +
+	"\x04verb\x18\x06 \x01(\tR\x04verb\x12\x1f\n" +
+	"\vrequest_uri\x18\a \x01(\tR\n" +
+	"requestUri\x120\n" +
+	"\x06object\x18\b \x01(\v2\x18.seawall.audit.v1.ObjectR\x06object\x12\x12\n" +
+	"\x04code\x18\t \x01(\rR\x04code\x12!\n" +
+	"\frequest_body\x18\n" +
+	" \x01(\bR\vrequestBody\x12#\n" +
+	"\rresponse_body\x18\v \x01(\bR\fresponseBody\x129\n" +
+	"\n" +
+	"stage_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tstageTime\"L\n" +
 	"\x11PushBundleRequest\x127\n" +
 	"\x06bundle\x18\x01 \x01(\v2\x1f.seawall.sensor.v1.SignedBundleR\x06bundle\"_\n" +
 	"\x12PushBundleResponse\x12\x16\n" +
@@ -517,14 +919,17 @@ const file_proto_collector_v1_management_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\blastSeen\x126\n" +
 	"\x06status\x18\v \x01(\v2\x1e.seawall.sensor.v1.AgentStatusR\x06status\x12!\n" +
 	"\fbundle_error\x18\f \x01(\tR\vbundleError\x12%\n" +
-	"\x0esettings_error\x18\r \x01(\tR\rsettingsError2\xac\x02\n" +
+	"\x0esettings_error\x18\r \x01(\tR\rsettingsError2\xf1\x03\n" +
 	"\n" +
 	"Management\x12_\n" +
 	"\n" +
 	"ListAgents\x12'.seawall.collector.v1.ListAgentsRequest\x1a(.seawall.collector.v1.ListAgentsResponse\x12_\n" +
 	"\n" +
 	"PushBundle\x12'.seawall.collector.v1.PushBundleRequest\x1a(.seawall.collector.v1.PushBundleResponse\x12\\\n" +
-	"\tGetBundle\x12&.seawall.collector.v1.GetBundleRequest\x1a'.seawall.collector.v1.GetBundleResponseBDZBgithub.com/seawall-security/seawall/proto/collector/v1;collectorv1b\x06proto3"
+	"\tGetBundle\x12&.seawall.collector.v1.GetBundleRequest\x1a'.seawall.collector.v1.GetBundleResponse\x12b\n" +
+	"\vAuditStatus\x12(.seawall.collector.v1.AuditStatusRequest\x1a).seawall.collector.v1.AuditStatusResponse\x12_\n" +
+	"\n" +
+	"AuditProbe\x12'.seawall.collector.v1.AuditProbeRequest\x1a(.seawall.collector.v1.AuditProbeResponseBDZBgithub.com/seawall-security/seawall/proto/collector/v1;collectorv1b\x06proto3"
 
 var (
 	file_proto_collector_v1_management_proto_rawDescOnce sync.Once
@@ -538,40 +943,62 @@ func file_proto_collector_v1_management_proto_rawDescGZIP() []byte {
 	return file_proto_collector_v1_management_proto_rawDescData
 }
 
-var file_proto_collector_v1_management_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_proto_collector_v1_management_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_proto_collector_v1_management_proto_goTypes = []any{
-	(*PushBundleRequest)(nil),     // 0: seawall.collector.v1.PushBundleRequest
-	(*PushBundleResponse)(nil),    // 1: seawall.collector.v1.PushBundleResponse
-	(*GetBundleRequest)(nil),      // 2: seawall.collector.v1.GetBundleRequest
-	(*GetBundleResponse)(nil),     // 3: seawall.collector.v1.GetBundleResponse
-	(*ListAgentsRequest)(nil),     // 4: seawall.collector.v1.ListAgentsRequest
-	(*ListAgentsResponse)(nil),    // 5: seawall.collector.v1.ListAgentsResponse
-	(*Agent)(nil),                 // 6: seawall.collector.v1.Agent
-	(*v1.SignedBundle)(nil),       // 7: seawall.sensor.v1.SignedBundle
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*v1.Hook)(nil),               // 9: seawall.sensor.v1.Hook
-	(*v1.AgentStatus)(nil),        // 10: seawall.sensor.v1.AgentStatus
+	(*AuditStatusRequest)(nil),    // 0: seawall.collector.v1.AuditStatusRequest
+	(*AuditStatusResponse)(nil),   // 1: seawall.collector.v1.AuditStatusResponse
+	(*BlindRule)(nil),             // 2: seawall.collector.v1.BlindRule
+	(*AuditProbeRequest)(nil),     // 3: seawall.collector.v1.AuditProbeRequest
+	(*AuditProbeResponse)(nil),    // 4: seawall.collector.v1.AuditProbeResponse
+	(*ProbeEvent)(nil),            // 5: seawall.collector.v1.ProbeEvent
+	(*PushBundleRequest)(nil),     // 6: seawall.collector.v1.PushBundleRequest
+	(*PushBundleResponse)(nil),    // 7: seawall.collector.v1.PushBundleResponse
+	(*GetBundleRequest)(nil),      // 8: seawall.collector.v1.GetBundleRequest
+	(*GetBundleResponse)(nil),     // 9: seawall.collector.v1.GetBundleResponse
+	(*ListAgentsRequest)(nil),     // 10: seawall.collector.v1.ListAgentsRequest
+	(*ListAgentsResponse)(nil),    // 11: seawall.collector.v1.ListAgentsResponse
+	(*Agent)(nil),                 // 12: seawall.collector.v1.Agent
+	(*AuditState)(nil),            // 13: seawall.collector.v1.AuditState
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
+	(v1.Stage)(0),                 // 15: seawall.audit.v1.Stage
+	(v1.Level)(0),                 // 16: seawall.audit.v1.Level
+	(*v1.Object)(nil),             // 17: seawall.audit.v1.Object
+	(*v11.SignedBundle)(nil),      // 18: seawall.sensor.v1.SignedBundle
+	(*v11.Hook)(nil),              // 19: seawall.sensor.v1.Hook
+	(*v11.AgentStatus)(nil),       // 20: seawall.sensor.v1.AgentStatus
 }
 var file_proto_collector_v1_management_proto_depIdxs = []int32{
-	7,  // 0: seawall.collector.v1.PushBundleRequest.bundle:type_name -> seawall.sensor.v1.SignedBundle
-	7,  // 1: seawall.collector.v1.GetBundleResponse.bundle:type_name -> seawall.sensor.v1.SignedBundle
-	8,  // 2: seawall.collector.v1.GetBundleResponse.pushed:type_name -> google.protobuf.Timestamp
-	6,  // 3: seawall.collector.v1.ListAgentsResponse.agents:type_name -> seawall.collector.v1.Agent
-	9,  // 4: seawall.collector.v1.Agent.hooks:type_name -> seawall.sensor.v1.Hook
-	8,  // 5: seawall.collector.v1.Agent.first_seen:type_name -> google.protobuf.Timestamp
-	8,  // 6: seawall.collector.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
-	10, // 7: seawall.collector.v1.Agent.status:type_name -> seawall.sensor.v1.AgentStatus
-	4,  // 8: seawall.collector.v1.Management.ListAgents:input_type -> seawall.collector.v1.ListAgentsRequest
-	0,  // 9: seawall.collector.v1.Management.PushBundle:input_type -> seawall.collector.v1.PushBundleRequest
-	2,  // 10: seawall.collector.v1.Management.GetBundle:input_type -> seawall.collector.v1.GetBundleRequest
-	5,  // 11: seawall.collector.v1.Management.ListAgents:output_type -> seawall.collector.v1.ListAgentsResponse
-	1,  // 12: seawall.collector.v1.Management.PushBundle:output_type -> seawall.collector.v1.PushBundleResponse
-	3,  // 13: seawall.collector.v1.Management.GetBundle:output_type -> seawall.collector.v1.GetBundleResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 0: seawall.collector.v1.AuditStatusResponse.state:type_name -> seawall.collector.v1.AuditState
+	2,  // 1: seawall.collector.v1.AuditStatusResponse.blind:type_name -> seawall.collector.v1.BlindRule
+	5,  // 2: seawall.collector.v1.AuditProbeResponse.events:type_name -> seawall.collector.v1.ProbeEvent
+	14, // 3: seawall.collector.v1.ProbeEvent.received:type_name -> google.protobuf.Timestamp
+	15, // 4: seawall.collector.v1.ProbeEvent.stage:type_name -> seawall.audit.v1.Stage
+	16, // 5: seawall.collector.v1.ProbeEvent.level:type_name -> seawall.audit.v1.Level
+	17, // 6: seawall.collector.v1.ProbeEvent.object:type_name -> seawall.audit.v1.Object
+	14, // 7: seawall.collector.v1.ProbeEvent.stage_time:type_name -> google.protobuf.Timestamp
+	18, // 8: seawall.collector.v1.PushBundleRequest.bundle:type_name -> seawall.sensor.v1.SignedBundle
+	18, // 9: seawall.collector.v1.GetBundleResponse.bundle:type_name -> seawall.sensor.v1.SignedBundle
+	14, // 10: seawall.collector.v1.GetBundleResponse.pushed:type_name -> google.protobuf.Timestamp
+	12, // 11: seawall.collector.v1.ListAgentsResponse.agents:type_name -> seawall.collector.v1.Agent
+	19, // 12: seawall.collector.v1.Agent.hooks:type_name -> seawall.sensor.v1.Hook
+	14, // 13: seawall.collector.v1.Agent.first_seen:type_name -> google.protobuf.Timestamp
+	14, // 14: seawall.collector.v1.Agent.last_seen:type_name -> google.protobuf.Timestamp
+	20, // 15: seawall.collector.v1.Agent.status:type_name -> seawall.sensor.v1.AgentStatus
+	10, // 16: seawall.collector.v1.Management.ListAgents:input_type -> seawall.collector.v1.ListAgentsRequest
+	6,  // 17: seawall.collector.v1.Management.PushBundle:input_type -> seawall.collector.v1.PushBundleRequest
+	8,  // 18: seawall.collector.v1.Management.GetBundle:input_type -> seawall.collector.v1.GetBundleRequest
+	0,  // 19: seawall.collector.v1.Management.AuditStatus:input_type -> seawall.collector.v1.AuditStatusRequest
+	3,  // 20: seawall.collector.v1.Management.AuditProbe:input_type -> seawall.collector.v1.AuditProbeRequest
+	11, // 21: seawall.collector.v1.Management.ListAgents:output_type -> seawall.collector.v1.ListAgentsResponse
+	7,  // 22: seawall.collector.v1.Management.PushBundle:output_type -> seawall.collector.v1.PushBundleResponse
+	9,  // 23: seawall.collector.v1.Management.GetBundle:output_type -> seawall.collector.v1.GetBundleResponse
+	1,  // 24: seawall.collector.v1.Management.AuditStatus:output_type -> seawall.collector.v1.AuditStatusResponse
+	4,  // 25: seawall.collector.v1.Management.AuditProbe:output_type -> seawall.collector.v1.AuditProbeResponse
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_proto_collector_v1_management_proto_init() }
@@ -579,13 +1006,14 @@ func file_proto_collector_v1_management_proto_init() {
 	if File_proto_collector_v1_management_proto != nil {
 		return
 	}
+	file_proto_collector_v1_log_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_collector_v1_management_proto_rawDesc), len(file_proto_collector_v1_management_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

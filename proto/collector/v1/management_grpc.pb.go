@@ -21,9 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Management_ListAgents_FullMethodName = "/seawall.collector.v1.Management/ListAgents"
-	Management_PushBundle_FullMethodName = "/seawall.collector.v1.Management/PushBundle"
-	Management_GetBundle_FullMethodName  = "/seawall.collector.v1.Management/GetBundle"
+	Management_ListAgents_FullMethodName  = "/seawall.collector.v1.Management/ListAgents"
+	Management_PushBundle_FullMethodName  = "/seawall.collector.v1.Management/PushBundle"
+	Management_GetBundle_FullMethodName   = "/seawall.collector.v1.Management/GetBundle"
+	Management_AuditStatus_FullMethodName = "/seawall.collector.v1.Management/AuditStatus"
+	Management_AuditProbe_FullMethodName  = "/seawall.collector.v1.Management/AuditProbe"
 )
 
 // ManagementClient is the client API for Management service.
@@ -41,6 +43,11 @@ type ManagementClient interface {
 	PushBundle(ctx context.Context, in *PushBundleRequest, opts ...grpc.CallOption) (*PushBundleResponse, error)
 	// The bundle that agents are sent. NOT_FOUND: there is none.
 	GetBundle(ctx context.Context, in *GetBundleRequest, opts ...grpc.CallOption) (*GetBundleResponse, error)
+	// How the cluster's audit sources are, what is missing, and what rules cannot see.
+	AuditStatus(ctx context.Context, in *AuditStatusRequest, opts ...grpc.CallOption) (*AuditStatusResponse, error)
+	// The audit events of a request that was made to be found. INVALID_ARGUMENT: the nonce is
+	// none.
+	AuditProbe(ctx context.Context, in *AuditProbeRequest, opts ...grpc.CallOption) (*AuditProbeResponse, error)
 }
 
 type managementClient struct {
@@ -81,6 +88,26 @@ func (c *managementClient) GetBundle(ctx context.Context, in *GetBundleRequest, 
 	return out, nil
 }
 
+func (c *managementClient) AuditStatus(ctx context.Context, in *AuditStatusRequest, opts ...grpc.CallOption) (*AuditStatusResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditStatusResponse)
+	err := c.cc.Invoke(ctx, Management_AuditStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *managementClient) AuditProbe(ctx context.Context, in *AuditProbeRequest, opts ...grpc.CallOption) (*AuditProbeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AuditProbeResponse)
+	err := c.cc.Invoke(ctx, Management_AuditProbe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ManagementServer is the server API for Management service.
 // All implementations must embed UnimplementedManagementServer
 // for forward compatibility.
@@ -96,6 +123,11 @@ type ManagementServer interface {
 	PushBundle(context.Context, *PushBundleRequest) (*PushBundleResponse, error)
 	// The bundle that agents are sent. NOT_FOUND: there is none.
 	GetBundle(context.Context, *GetBundleRequest) (*GetBundleResponse, error)
+	// How the cluster's audit sources are, what is missing, and what rules cannot see.
+	AuditStatus(context.Context, *AuditStatusRequest) (*AuditStatusResponse, error)
+	// The audit events of a request that was made to be found. INVALID_ARGUMENT: the nonce is
+	// none.
+	AuditProbe(context.Context, *AuditProbeRequest) (*AuditProbeResponse, error)
 	mustEmbedUnimplementedManagementServer()
 }
 
@@ -114,6 +146,12 @@ func (UnimplementedManagementServer) PushBundle(context.Context, *PushBundleRequ
 }
 func (UnimplementedManagementServer) GetBundle(context.Context, *GetBundleRequest) (*GetBundleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetBundle not implemented")
+}
+func (UnimplementedManagementServer) AuditStatus(context.Context, *AuditStatusRequest) (*AuditStatusResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuditStatus not implemented")
+}
+func (UnimplementedManagementServer) AuditProbe(context.Context, *AuditProbeRequest) (*AuditProbeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AuditProbe not implemented")
 }
 func (UnimplementedManagementServer) mustEmbedUnimplementedManagementServer() {}
 func (UnimplementedManagementServer) testEmbeddedByValue()                    {}
@@ -190,6 +228,42 @@ func _Management_GetBundle_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Management_AuditStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditStatusRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagementServer).AuditStatus(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Management_AuditStatus_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagementServer).AuditStatus(ctx, req.(*AuditStatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Management_AuditProbe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AuditProbeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ManagementServer).AuditProbe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Management_AuditProbe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ManagementServer).AuditProbe(ctx, req.(*AuditProbeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Management_ServiceDesc is the grpc.ServiceDesc for Management service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -208,6 +282,14 @@ var Management_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetBundle",
 			Handler:    _Management_GetBundle_Handler,
+		},
+		{
+			MethodName: "AuditStatus",
+			Handler:    _Management_AuditStatus_Handler,
+		},
+		{
+			MethodName: "AuditProbe",
+			Handler:    _Management_AuditProbe_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
