@@ -29,18 +29,25 @@ func (w *world) bring(source string, stages ...time.Time) {
 }
 
 // second lets one pass.
-func (w *world) second() {
+func (w *world) second() { w.t.Helper(); w.step(time.Second) }
+
+func (w *world) step(d time.Duration) {
 	w.t.Helper()
-	w.now = w.now.Add(time.Second)
+	w.now = w.now.Add(d)
 	if err := w.health.tell(w.t.Context(), w.now); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// lasts lets time pass; do is called every second with it, and may be nil.
+// lasts lets time pass; do is called every second with it, of long times every ten, and may
+// be nil.
 func (w *world) lasts(d time.Duration, do func(now time.Time)) {
 	w.t.Helper()
-	for end := w.now.Add(d); w.now.Before(end); w.second() {
+	step := time.Second
+	if d > 15*time.Minute {
+		step = 10 * time.Second
+	}
+	for end := w.now.Add(d); w.now.Before(end); w.step(step) {
 		if do != nil {
 			do(w.now)
 		}
