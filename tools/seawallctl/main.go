@@ -5,6 +5,7 @@
 //	seawallctl alerts show ID         show one alert whole
 //	seawallctl alerts watch           show alerts as they come
 //	seawallctl audit replay FILE...   run the audit rules over recorded audit events
+//	seawallctl audit status           show how audit sources are, and what is missing
 //	seawallctl bundle key NAME        make a key to sign bundles of rules with
 //	seawallctl bundle sign PATH...    sign rule files
 //	seawallctl bundle verify FILE     check a signed bundle and show what it holds
@@ -66,6 +67,7 @@ func commands(errs io.Writer) []command {
 		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
 		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
 		{"audit replay", "FILE...", "run the audit rules over recorded audit events (JSON lines or lists, also gzip; - is stdin)", true, replayAudit(errs)},
+		{"audit status", "", "show how the cluster's audit sources are, what is missing, and which rules are blind", true, auditStatus},
 		{"bundle key", "NAME", "make a key to sign bundles of rules with: NAME.key, and NAME.pub for agents", false, offline(makeBundleKey)},
 		{"bundle sign", "PATH...", "sign rule files for agents: --key F --serial N --version V --out F", true, offline(signBundle)},
 		{"bundle verify", "FILE", "check a signed bundle as an agent does that has this --key F, and show what it holds", true, offline(verifyBundle)},
