@@ -4,7 +4,7 @@
 // is a webhook answered and a file's position kept: a collector that is killed is brought
 // again what it had not on disk.
 //
-// The doors may bring the same events, in any order and more than once; (audit id, stage)
-// tells them. The intake knows the last [Remembered] of them again, which spares the log
+// The doors may bring the same events, in any order and more than once; audit id and
+// stage tell them, with the request's times, for a client chooses the id himself. The intake knows the last [Remembered] of them again, which spares the log
 // most doubles; who reads the log must bear the others.
 package audit

@@ -193,6 +193,27 @@ func TestIntakeSplits(t *testing.T) {
 	}
 }
 
+// A client that says an audit id twice hides nothing behind the first.
+func TestIntakeTakesAnotherRequestOfTheSameID(t *testing.T) {
+	w := newWorld(t)
+	first := line("a")
+	for _, changed := range []struct{ from, to string }{
+		{"29.631271Z", "29.631272Z"}, {"29.643179Z", "29.643180Z"}, {`"verb":"list"`, `"verb":"get"`},
+		{"alice@example.test", "bob@example.test"}, {`"resource":"pods"`, `"resource":"pods","subresource":"exec"`},
+		{`"namespace":"shop"}`, `"namespace":"kube-system"}`}, {`"namespace":"shop"}`, `"namespace":"shop","name":"web"}`},
+	} {
+		other := strings.Replace(first, changed.from, changed.to, 1)
+		if other == first {
+			t.Fatalf("%q is not there", changed.from)
+		}
+		w.ids = nil
+		w.restart()
+		if got := post(t, w.webhook(), http.MethodPost, good, list(first, other, first)); got.Code != http.StatusOK || len(w.ids) != 2 {
+			t.Errorf("%s: %d, %d came", changed.to, got.Code, len(w.ids))
+		}
+	}
+}
+
 func TestRecentForgetsTheOldest(t *testing.T) {
 	r := newRecent(3)
 	for key := range uint64(5) {
