@@ -30,7 +30,7 @@ func (g *gap) open(now time.Time) bool {
 func (g *gap) message() *collectorv1.AuditGap {
 	stage := "source"
 	switch g.reason {
-	case reasonDown, reasonRefused, reasonUnreadable, reasonTooLarge:
+	case reasonDown, reasonRefused, reasonUnreadable:
 		stage = "collector"
 	}
 	return &collectorv1.AuditGap{Id: strconv.FormatInt(g.id, 10), Source: g.source, Filled: g.filled, Gap: &sensorv1.Gap{

@@ -105,9 +105,6 @@ func (h *Health) taken(name string, received time.Time, taken Taken, events []*a
 	s.events += uint64(taken.New)
 	s.repeated += uint64(taken.Repeated)
 	s.tooLarge += uint64(taken.TooLarge)
-	if taken.TooLarge > 0 {
-		s.book(reasonTooLarge, received, uint64(taken.TooLarge))
-	}
 	if len(events) > 0 {
 		s.arrived(received, h.down, stages)
 		s.drained = false

@@ -47,7 +47,8 @@ func NewIntake(cluster string, log Log, redactor *audit.Redactor, health *Health
 // Taken says what became of events.
 type Taken struct {
 	New, Repeated int
-	// TooLarge are new ones that could not be kept: all but their bodies was too long.
+	// TooLarge are those of the new ones of which only the beginning could be kept: all but
+	// their bodies was too long.
 	TooLarge int
 }
 
@@ -76,7 +77,7 @@ func (i *Intake) Take(ctx context.Context, source string, events []*auditv1.Even
 	if taken, err = i.store(ctx, source, received, i.fresh(fresh)); err != nil {
 		return taken, err
 	}
-	taken.Repeated = len(events) - taken.New - taken.TooLarge
+	taken.Repeated = len(events) - taken.New
 	i.health.taken(source, received, taken, events)
 	return taken, nil
 }
@@ -107,9 +108,9 @@ func (i *Intake) fill(batch *collectorv1.AuditBatch, events []*auditv1.Event) (n
 	for _, e := range events {
 		size := proto.Size(e) + 16 // its tag and length, and a part of the batch's own
 		if size > maxMessageBytes {
+			reduce(e)
+			size = proto.Size(e) + 16
 			tooLarge++
-			n++
-			continue
 		}
 		if bytes += size; bytes > maxMessageBytes {
 			return n, tooLarge

@@ -19,7 +19,7 @@ func newCounts(metrics prometheus.Registerer, sources []Source) *counts {
 	c := &counts{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seawall_collector_audit_events_total",
-			Help: "Audit events that a source brought, by what became of them: new, repeated (another source or an earlier try brought it), unreadable, too_large.",
+			Help: "Audit events that a source brought, by what became of them: new, repeated (another source or an earlier try brought it), unreadable; too_large are those of the new ones of which only the beginning was kept.",
 		}, []string{"source", "result"}),
 		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seawall_collector_audit_requests_total", Help: "Requests to the audit webhook by the code of the answer.",
@@ -102,7 +102,7 @@ func (h *Health) Collect(ch chan<- prometheus.Metric) {
 			gauge(delayDesc, s.Delay.AsDuration().Seconds(), s.Name)
 		}
 	}
-	reasons := map[string]int{reasonSilent: 0, reasonDown: 0, reasonRotated: 0, reasonRefused: 0, reasonUnreadable: 0, reasonTooLarge: 0}
+	reasons := map[string]int{reasonSilent: 0, reasonDown: 0, reasonRotated: 0, reasonRefused: 0, reasonUnreadable: 0}
 	for _, g := range state.Gaps {
 		reasons[g.Gap.Reason]++
 	}

@@ -57,7 +57,6 @@ const (
 	reasonRotated    = "rotated" // a log file was gone before it was read
 	reasonRefused    = "refused" // requests that were not taken and did not come again
 	reasonUnreadable = "unreadable"
-	reasonTooLarge   = "too_large"
 )
 
 // hole is a time that a source brought nothing of.

@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 )
 
 // body is an EventList of events with these ids.
@@ -181,14 +184,50 @@ func TestIntakeSplits(t *testing.T) {
 		ids = append(ids, id(n))
 		items = append(items, strings.Replace(line(id(n)), `"verb"`, `"requestObject":`+pod+`,"verb"`, 1))
 	}
-	huge := strings.Replace(line("huge"), `"list"`, `"`+strings.Repeat("v", maxMessageBytes)+`"`, 1)
-	if got := post(t, w.webhook(), http.MethodPost, good, list(append(items, huge)...)); got.Code != http.StatusOK {
+	if got := post(t, w.webhook(), http.MethodPost, good, list(items...)); got.Code != http.StatusOK {
 		t.Fatal(got.Code)
 	}
 	if !slices.Equal(w.ids, ids) || w.largest > 1<<20 || w.largest < 800<<10 {
 		t.Errorf("%d came, the largest message has %d bytes", len(w.ids), w.largest)
 	}
-	if n := w.count("seawall_collector_audit_events_total", map[string]string{"result": "too_large"}); n != 1 {
+}
+
+// However long what a client says is, his request is there, and says who wanted what.
+func TestIntakeKeepsHugeRequests(t *testing.T) {
+	w := newWorld(t)
+	long := func(n int) string { return strings.Repeat("v", n) }
+	words := func(n int, word string) string { return strings.TrimSuffix(strings.Repeat(`"`+word+`",`, n), ",") }
+	const huge = 1 << 20
+	bodies := `"requestObject":{"x":"` + long(300<<10) + `"},`
+	for n, item := range []string{
+		strings.Replace(line("uri"), "/api/v1/namespaces/shop/pods", "/api/v1/namespaces/shop/pods/web/exec?command=id&x="+long(huge), 1),
+		strings.Replace(line("verb"), `"verb":"list"`, bodies+`"verb":"`+long(huge)+`"`, 1),
+		strings.Replace(line("agent"), `"verb"`, `"userAgent":"`+long(huge)+`","verb"`, 1),
+		strings.Replace(line("addresses"), `"10.77.0.11"`, words(huge/10, "10.77.255.255")+`,"10.77.0.11"`, 1),
+		strings.Replace(line("groups"), `"alice@example.test"`, `"alice@example.test","groups":[`+words(huge/4, "group")+`]`, 1),
+		strings.Replace(line("extra"), `"alice@example.test"`, `"alice@example.test","extra":{"a":[`+words(huge/4, "value")+`],"`+long(huge)+`":["x"]}`, 1),
+		strings.Replace(line("name"), `"namespace"`, `"name":"`+long(huge)+`","namespace"`, 1),
+		strings.Replace(line("message"), `"code":200`, `"code":403,"message":"`+long(huge)+`"`, 1),
+		strings.Replace(line("annotations"), `"verb"`, `"annotations":{"a":"`+long(huge)+`","`+long(huge)+`":"b"},"verb"`, 1),
+	} {
+		w.ids = nil
+		if got := post(t, w.webhook(), http.MethodPost, good, list(line(fmt.Sprint("before", n)), item, line(fmt.Sprint("behind", n)))); got.Code != http.StatusOK {
+			t.Fatal(got.Code)
+		}
+		m := &collectorv1.LogMessage{}
+		if err := proto.Unmarshal(w.batches[len(w.batches)-1], m); err != nil {
+			t.Fatal(err)
+		}
+		events := m.GetAudit().GetEvents()
+		e := events[max(0, len(events)-2)]
+		if e.User.GetName() != "alice@example.test" || e.SourceIps[len(e.SourceIps)-1] != "10.77.0.11" || e.Object.GetNamespace() != "shop" || e.Annotations[cutMark] != "true" {
+			t.Errorf("%.30s became %.300v", item[60:], e)
+		}
+		if len(m.GetAudit().GetEvents()) == 0 || proto.Size(e) > 256<<10 {
+			t.Errorf("%s has %d bytes", e.AuditId, proto.Size(e))
+		}
+	}
+	if n := w.count("seawall_collector_audit_events_total", map[string]string{"result": "too_large"}); n != 9 {
 		t.Errorf("%v too large", n)
 	}
 }

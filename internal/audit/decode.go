@@ -2,10 +2,13 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -17,8 +20,18 @@ import (
 // event can hold a request and a response.
 const MaxEventBytes = 8 << 20
 
-// maxID bounds names that we make keys of; the API server's are UUIDs.
+// maxID bounds names that we make keys of. The API server's are UUIDs, but a client may name
+// its request itself (header Audit-ID), at any length: nobody is to hide behind that.
 const maxID = 128
+
+// shortID is the id itself, or of one that is too long its beginning and a hash of it.
+func shortID(id string) string {
+	if len(id) <= maxID {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return strings.ToValidUTF8(id[:maxID/4], "") + "~" + hex.EncodeToString(sum[:])
+}
 
 // wire is an event as the API server writes it. In a webhook's list, kind and apiVersion
 // stand in the list only.
@@ -106,15 +119,15 @@ func (w *wire) event() (*auditv1.Event, error) {
 	switch {
 	case w.APIVersion != "" && w.APIVersion != apiVersion:
 		return nil, fmt.Errorf("apiVersion is %.64q, only %s is read", w.APIVersion, apiVersion)
-	case w.AuditID == "" || len(w.AuditID) > maxID:
-		return nil, fmt.Errorf("auditID has %d bytes, want 1 to %d", len(w.AuditID), maxID)
+	case w.AuditID == "":
+		return nil, errors.New("auditID is missing")
 	case !known:
 		return nil, fmt.Errorf("stage %.64q is none of audit.k8s.io/v1", w.Stage)
 	case w.ResponseStatus.Code < 0 || w.ResponseStatus.Code > math.MaxUint16:
 		return nil, fmt.Errorf("responseStatus.code %d is no HTTP status", w.ResponseStatus.Code)
 	}
 	e := &auditv1.Event{
-		AuditId: w.AuditID, Stage: stage, Level: levels[w.Level], Verb: w.Verb, RequestUri: w.RequestURI,
+		AuditId: shortID(w.AuditID), Stage: stage, Level: levels[w.Level], Verb: w.Verb, RequestUri: w.RequestURI,
 		User: w.User.user(), SourceIps: w.SourceIPs, UserAgent: w.UserAgent,
 		Code: uint32(w.ResponseStatus.Code), Reason: w.ResponseStatus.Reason, Message: w.ResponseStatus.Message,
 		Annotations: w.Annotations, Request: body(w.RequestObject), Response: body(w.ResponseObject),

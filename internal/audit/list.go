@@ -65,8 +65,6 @@ func auditID(item []byte) string {
 		AuditID string `json:"auditID"`
 	}
 	// An error leaves what was read before it, which is all that is asked for.
-	if _ = json.Unmarshal(item, &named); len(named.AuditID) > maxID {
-		return ""
-	}
-	return named.AuditID
+	_ = json.Unmarshal(item, &named)
+	return shortID(named.AuditID)
 }

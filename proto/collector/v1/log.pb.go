@@ -412,7 +412,7 @@ type AuditGap struct {
 	// class is audit; stage is source (it never came) or collector (it could not be kept).
 	// since and until are stage times: the last event before it and the first one behind it,
 	// or, where a count is known, when it was noticed. reason is silent, down (the collector was), rotated,
-	// refused, unreadable or too_large. Of what never came nobody knows the count: 0.
+	// refused or unreadable. Of what never came nobody knows the count: 0.
 	Gap *v11.Gap `protobuf:"bytes,2,opt,name=gap,proto3" json:"gap,omitempty"`
 	// Empty: of no one in particular.
 	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
@@ -501,7 +501,8 @@ type AuditSource struct {
 	Events     uint64 `protobuf:"varint,10,opt,name=events,proto3" json:"events,omitempty"`
 	Repeated   uint64 `protobuf:"varint,11,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	Unreadable uint64 `protobuf:"varint,12,opt,name=unreadable,proto3" json:"unreadable,omitempty"`
-	TooLarge   uint64 `protobuf:"varint,13,opt,name=too_large,json=tooLarge,proto3" json:"too_large,omitempty"`
+	// Of the new ones: those of which only the beginning could be kept.
+	TooLarge uint64 `protobuf:"varint,13,opt,name=too_large,json=tooLarge,proto3" json:"too_large,omitempty"`
 	// Requests to the webhook that were not taken, whatever became of their events.
 	Refused       uint64 `protobuf:"varint,14,opt,name=refused,proto3" json:"refused,omitempty"`
 	Reason        string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
