@@ -121,11 +121,17 @@ crash: go-present ## kills, cut networks, full disks and damage for ROUNDS round
 .PHONY: bench
 bench: build ## benchmarks, and what the agent costs idle and under a storm (root), with the machine's load
 	@echo "machine: $$(nproc) CPUs, load $$(cut -d ' ' -f 1-3 /proc/loadavg), Linux $$(uname -r), $$(go version)"
-	go test -run '^$$' -bench . -benchmem -p 1 $(EXEC) ./agent/... ./internal/...
+	go test -run '^$$' -bench . -benchmem -p 1 $(EXEC) ./agent/... ./internal/... ./collector/audit
 	CGO_ENABLED=0 go build -o build/seawall-attack ./tools/attack
 	go build -o build/bench ./tools/bench
 	$(ROOT) build/bench
 	@echo "load at the end: $$(cut -d ' ' -f 1-3 /proc/loadavg)"
+
+.PHONY: audit-load
+audit-load: build ## a collector under the audit events of a busy API server for a minute, and through outages (ARGS=)
+	go build -o build/auditload ./tools/auditload
+	build/auditload $(ARGS)
+	build/auditload -outage $(ARGS)
 
 .PHONY: vet
 vet: go-present
