@@ -32,17 +32,9 @@ func (e *ItemError) Unwrap() error { return e.Err }
 // which could not be read and are not among them. err says that the body as a whole is
 // none: nothing of it was taken.
 func DecodeList(data []byte) (events []*auditv1.Event, bad []*ItemError, err error) {
-	var list struct {
-		Kind       string            `json:"kind"`
-		APIVersion string            `json:"apiVersion"`
-		Items      []json.RawMessage `json:"items"`
-	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if err := d.Decode(&list); err != nil {
-		return nil, nil, fmt.Errorf("decode EventList: %w", describe(err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, nil, errors.New("decode EventList: more than one JSON value")
+	list, err := readList(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("decode EventList: %w", err)
 	}
 	if list.Kind != "EventList" || list.APIVersion != apiVersion {
 		return nil, nil, fmt.Errorf("decode EventList: it is %.64q of %.64q, want EventList of %s", list.Kind, list.APIVersion, apiVersion)
@@ -57,6 +49,46 @@ func DecodeList(data []byte) (events []*auditv1.Event, bad []*ItemError, err err
 		events = append(events, e)
 	}
 	return events, bad, nil
+}
+
+// eventList is a list whose items are not looked into.
+type eventList struct {
+	Kind       string            `json:"kind"`
+	APIVersion string            `json:"apiVersion"`
+	Items      []json.RawMessage `json:"items"`
+}
+
+func readList(data []byte) (list eventList, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(&list); err == nil {
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return list, errors.New("more than one JSON value")
+		}
+		return list, nil
+	} else if split := splitList(data, &list); split != nil {
+		return list, describe(err)
+	}
+	return list, nil
+}
+
+// splitList finds the items of a list one of which cannot be read.
+func splitList(data []byte, list *eventList) error {
+	*list = eventList{}
+	return eachMember(data, func(name string, value []byte) error {
+		switch name {
+		case "kind":
+			return json.Unmarshal(value, &list.Kind)
+		case "apiVersion":
+			return json.Unmarshal(value, &list.APIVersion)
+		case "items":
+			list.Items = nil
+			return eachItem(value, func(item []byte) error {
+				list.Items = append(list.Items, item)
+				return nil
+			})
+		}
+		return nil
+	})
 }
 
 // auditID looks for the name of an event that is wrong elsewhere.

@@ -46,8 +46,12 @@ func (r *Redactor) Event(e *auditv1.Event) error {
 		m = secret
 	}
 	var errs [2]error
-	e.Request, e.RequestOmittedBytes, errs[0] = r.body("requestObject", e.Request, m)
-	e.Response, e.ResponseOmittedBytes, errs[1] = r.body("responseObject", e.Response, m)
+	if len(e.Request) > 0 { // else what was left out before stays known
+		e.Request, e.RequestOmittedBytes, errs[0] = r.body("requestObject", e.Request, m)
+	}
+	if len(e.Response) > 0 {
+		e.Response, e.ResponseOmittedBytes, errs[1] = r.body("responseObject", e.Response, m)
+	}
 	if errs[0] != nil {
 		return errs[0]
 	}
@@ -85,9 +89,6 @@ func (r *Redactor) uri(uri string) string {
 }
 
 func (r *Redactor) body(name string, raw []byte, m manner) (kept []byte, omitted uint64, err error) {
-	if len(raw) == 0 {
-		return nil, 0, nil
-	}
 	var value any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
