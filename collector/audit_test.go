@@ -422,6 +422,29 @@ func TestAuditEachOnce(t *testing.T) {
 	}
 }
 
+// What cannot be used is said when the settings are checked.
+func TestAuditSettingsAreChecked(t *testing.T) {
+	h := newHarbour(t, "")
+	check := func(w config.AuditWebhook) error {
+		c := h.settings()
+		c.Audit.Webhook = w
+		return checkConfig(c, io.Discard)
+	}
+	if err := check(config.AuditWebhook{Listen: "127.0.0.1:0", TokenFile: filepath.Join(h.folder, "token")}); err != nil {
+		t.Error(err)
+	}
+	for want, w := range map[string]config.AuditWebhook{
+		"no such file":            {TokenFile: filepath.Join(h.folder, "nowhere")},
+		"has 5 bytes, fewer than": {TokenFile: h.write("short", " short\n")},
+		"no CERTIFICATE block":    {ClientCAFile: h.write("empty", "")},
+	} {
+		w.Listen = "127.0.0.1:0"
+		if err := check(w); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
 // What is asked of the collector it answers: how sources are, and what came of a probe.
 func TestAuditStatusAndProbe(t *testing.T) {
 	h := newHarbour(t, byToken)

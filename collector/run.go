@@ -140,7 +140,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	alerts := siem.New(siem.Options{Store: book, Client: reader, Log: p.log.Named("siem"), Metrics: registry})
 	alertv1.RegisterAlertStreamServer(server, alerts)
 	collectorv1.RegisterManagementServer(server, &management{Lister: agents.NewLister(known), Service: bundle.NewService(bundle.Options{
-		Bundles: bundles, Client: caller, Offer: sensor.Offer, Now: time.Now, Log: p.log}), auditService: audit.NewService(audits.health, nil)})
+		Bundles: bundles, Client: caller, Offer: sensor.Offer, Now: time.Now, Log: p.log}), auditService: audit.NewService(audits.health)})
 
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {

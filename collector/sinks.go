@@ -126,6 +126,11 @@ func checkConfig(c config.Config, out io.Writer) error {
 	if _, err := newReviewer(c.Enrolment.Kubernetes, os.Getenv); err != nil {
 		return err
 	}
+	if c.Audit.Webhook.Listen != "" {
+		if _, err := auditCallers(c.Audit.Webhook, &tls.Config{}); err != nil {
+			return fmt.Errorf("audit.webhook: %w", err)
+		}
+	}
 	_, err := fmt.Fprintf(out, "configuration is usable, %d sinks\n", len(c.Sinks))
 	return err
 }

@@ -51,6 +51,7 @@ type Health struct {
 	started time.Time
 
 	mu        sync.Mutex // guards the rest; held with nothing else
+	coverage  Coverage   // may be nil
 	sources   []*source
 	down      span // the collector did not run, by its own clock
 	condition collectorv1.AuditCondition
@@ -65,21 +66,30 @@ type Health struct {
 	probed    int                       // how many there ever were
 }
 
+// Coverage knows which rules cannot see what they look for, by what is recorded. It is
+// called by one goroutine at a time.
+type Coverage interface {
+	Observe(e *auditv1.Event)
+	Blind() []*collectorv1.BlindRule
+}
+
 // HealthOptions is what a Health needs.
 type HealthOptions struct {
 	Cluster string
 	// Sources are those of the settings: one webhook at most, and any number of files.
 	Sources []Source
-	Store   *store.Store
-	Log     Log
-	Metrics prometheus.Registerer
-	Now     func() time.Time
-	Logger  *zap.Logger
+	// Coverage sees every event that is taken; nil: nobody does.
+	Coverage Coverage
+	Store    *store.Store
+	Log      Log
+	Metrics  prometheus.Registerer
+	Now      func() time.Time
+	Logger   *zap.Logger
 }
 
 // NewHealth returns what an earlier run kept; see also [Intake.Resume].
 func NewHealth(ctx context.Context, o HealthOptions) (*Health, error) {
-	h := &Health{cluster: o.Cluster, store: o.Store, log: o.Log, now: o.Now, counts: newCounts(o.Metrics, o.Sources), logger: o.Logger,
+	h := &Health{cluster: o.Cluster, coverage: o.Coverage, store: o.Store, log: o.Log, now: o.Now, counts: newCounts(o.Metrics, o.Sources), logger: o.Logger,
 		started: o.Now(), condition: collectorv1.AuditCondition_AUDIT_CONDITION_OFF, found: map[span]time.Time{}, refused: map[int64]*span{}}
 	h.since = h.started
 	for _, s := range o.Sources {
@@ -111,8 +121,26 @@ func (h *Health) taken(name string, received time.Time, taken Taken, events []*a
 		h.fresh = true
 	}
 	for _, e := range events {
-		h.probe(name, received, e)
+		h.observe(name, received, e)
 	}
+}
+
+// observe has a look at what an event itself says. h.mu is held.
+func (h *Health) observe(name string, received time.Time, e *auditv1.Event) {
+	h.probe(name, received, e)
+	if h.coverage != nil {
+		h.coverage.Observe(e)
+	}
+}
+
+// blind are the rules that cannot see what they look for.
+func (h *Health) blind() []*collectorv1.BlindRule {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.coverage == nil {
+		return nil
+	}
+	return h.coverage.Blind()
 }
 
 // source finds one; the settings name all that there are.

@@ -55,24 +55,14 @@ func cut(text string) string {
 
 // Service is the part of Management that is about audit sources. Who may call it is for the
 // server to check.
-type Service struct {
-	health *Health
-	blind  func() []*collectorv1.BlindRule
-}
+type Service struct{ health *Health }
 
-// NewService returns a service, to be registered as a part of Management. blind says which
-// rules cannot see what they look for; nil: nobody knows.
-func NewService(h *Health, blind func() []*collectorv1.BlindRule) *Service {
-	return &Service{health: h, blind: blind}
-}
+// NewService returns a service, to be registered as a part of Management.
+func NewService(h *Health) *Service { return &Service{h} }
 
 // AuditStatus implements Management.
 func (s *Service) AuditStatus(context.Context, *collectorv1.AuditStatusRequest) (*collectorv1.AuditStatusResponse, error) {
-	answer := &collectorv1.AuditStatusResponse{State: s.health.State()}
-	if s.blind != nil {
-		answer.Blind = s.blind()
-	}
-	return answer, nil
+	return &collectorv1.AuditStatusResponse{State: s.health.State(), Blind: s.health.blind()}, nil
 }
 
 // AuditProbe implements Management.

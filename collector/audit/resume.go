@@ -57,7 +57,7 @@ func (h *Health) remember(b *collectorv1.AuditBatch) {
 	stages := make([]time.Time, len(b.Events))
 	for i, e := range b.Events {
 		stages[i] = e.StageTime.AsTime()
-		h.probe(b.Source, b.Received.AsTime(), e)
+		h.observe(b.Source, b.Received.AsTime(), e)
 	}
 	h.sources[n].arrived(b.Received.AsTime(), span{}, stages)
 }

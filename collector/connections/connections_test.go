@@ -252,6 +252,59 @@ func TestStrangersSendNoMoreThanAnEnrolment(t *testing.T) {
 	w.wantCounts(0, 0, "bytes=1")
 }
 
+// A server that is not gRPC's says itself who is known, and how much a stranger may send.
+func TestServersOfOthers(t *testing.T) {
+	w := newWorld(t, few, time.Hour)
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := w.gate.ListenBytes(inner, 3*strangerBytes)
+	t.Cleanup(func() { l.Close() })
+	send := func(known bool, bytes int) (read int64, err error) {
+		t.Helper()
+		from, err := net.Dial("tcp", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer from.Close()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		for range 3 { // of several requests
+			if known && w.gate.Know(c, "api server") != nil {
+				t.Error("it is not let in")
+			}
+		}
+		if known {
+			w.wantCounts(0, 1, "bytes=1")
+		}
+		go func() {
+			_, _ = from.Write(make([]byte, bytes)) // it may be cut off
+			_ = from.(*net.TCPConn).CloseWrite()
+		}()
+		return io.Copy(io.Discard, c)
+	}
+	if read, err := send(false, 2*strangerBytes); err != nil || read != 2*strangerBytes {
+		t.Errorf("%d bytes, %v", read, err)
+	}
+	if read, err := send(false, 4*strangerBytes); !errors.Is(err, errTooMuch) || read != 3*strangerBytes {
+		t.Errorf("%d bytes, %v", read, err)
+	}
+	if read, err := send(true, 9*strangerBytes); err != nil || read != 9*strangerBytes {
+		t.Errorf("%d bytes, %v", read, err)
+	}
+	w.wantCounts(0, 0, "bytes=1")
+	foreign, other := net.Pipe()
+	defer foreign.Close()
+	defer other.Close()
+	if err := w.gate.Know(foreign, "a"); err == nil {
+		t.Error("a connection of nobody's is known")
+	}
+}
+
 func TestFit(t *testing.T) {
 	limits, err := DefaultLimits.Fit(1 << 20)
 	if err != nil || limits != DefaultLimits {
