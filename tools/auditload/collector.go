@@ -21,7 +21,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/seawall-security/seawall/collector/alert"
+	"github.com/seawall-security/seawall/collector/correlate"
 	"github.com/seawall-security/seawall/collector/eventlog"
+	"github.com/seawall-security/seawall/collector/store"
 	"github.com/seawall-security/seawall/internal/tlsconf"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	"github.com/seawall-security/seawall/tools/local"
@@ -120,29 +123,50 @@ func (c *collector) manage(ctx context.Context) (*grpc.ClientConn, error) {
 	return local.Dial(address, folder)
 }
 
-// stored is what the event log has of a collector that does not run: how often each event
-// is there, and the gaps that were told.
-func (c *collector) stored(ctx context.Context) (events map[string]int, gaps []*collectorv1.AuditGap, bytes uint64, err error) {
-	log, err := eventlog.Open(ctx, eventlog.Options{Dir: filepath.Join(c.dir, "data", "events"), Log: zap.NewNop()})
+// stored is what a collector that does not run has on disk.
+type stored struct {
+	events map[string]int // how often each is in the log
+	gaps   []*collectorv1.AuditGap
+	bytes  uint64
+	// messages of the log, and how many of them were not correlated yet.
+	messages, behind uint64
+}
+
+func (c *collector) stored(ctx context.Context) (d stored, err error) {
+	data := filepath.Join(c.dir, "data")
+	log, err := eventlog.Open(ctx, eventlog.Options{Dir: filepath.Join(data, "events"), Log: zap.NewNop()})
 	if err != nil {
-		return nil, nil, 0, err
+		return d, err
 	}
 	defer log.Close()
 	state, err := log.State(ctx)
 	if err != nil {
-		return nil, nil, 0, err
+		return d, err
 	}
-	events = map[string]int{}
+	s, err := store.Open(ctx, filepath.Join(data, "store.db"))
+	if err != nil {
+		return d, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	correlator, err := correlate.Open(ctx, s, alert.NewBook(s), correlate.DefaultLimits)
+	if err != nil {
+		return d, err
+	}
+	position, err := correlator.Position(ctx)
+	if err != nil {
+		return d, err
+	}
+	d = stored{events: map[string]int{}, bytes: state.Bytes, messages: state.Last, behind: state.Last - min(state.Last, position)}
 	err = log.Recent(ctx, eventlog.Subject{Cluster: cluster, Kind: eventlog.Audit}, 24*time.Hour, func(m eventlog.Message) error {
 		message := &collectorv1.LogMessage{}
 		if err := proto.Unmarshal(m.Data, message); err != nil {
 			return err
 		}
 		for _, e := range message.GetAudit().GetEvents() {
-			events[e.AuditId]++
+			d.events[e.AuditId]++
 		}
-		gaps = append(gaps, message.GetAuditState().GetGaps()...)
+		d.gaps = append(d.gaps, message.GetAuditState().GetGaps()...)
 		return nil
 	})
-	return events, gaps, state.Bytes, err
+	return d, err
 }

@@ -126,7 +126,7 @@ func (l load) webhook(ctx context.Context, c *collector, m *maker, out io.Writer
 	if err := c.process.Stop(); err != nil {
 		return err
 	}
-	events, gaps, stored, err := c.stored(ctx)
+	d, err := c.stored(ctx)
 	if err != nil {
 		return err
 	}
@@ -137,12 +137,13 @@ func (l load) webhook(ctx context.Context, c *collector, m *maker, out io.Writer
 	fmt.Fprintf(out, "sent: %d events, %d bytes each, in %s (%.0f a second); refused: %d batches\n", m.made, bytes/m.made, passed.Round(time.Millisecond), float64(m.made)/passed.Seconds(), len(refused))
 	fmt.Fprintf(out, "POST: p50 %s, p99 %s, max %s\n", at(0.5), at(0.99), took[len(took)-1].Round(time.Millisecond))
 	fmt.Fprintf(out, "collector: %.1f µs of CPU an event, of which correlation and storing are a part; %.0f MiB at most; %d bytes an event on disk\n",
-		usage.cpu.Seconds()*1e6/float64(m.made), float64(usage.peak)/(1<<20), stored/uint64(m.made))
+		usage.cpu.Seconds()*1e6/float64(m.made), float64(usage.peak)/(1<<20), d.bytes/uint64(m.made))
+	fmt.Fprintf(out, "correlation: %d of %d messages behind as it was stopped\n", d.behind, d.messages)
 	fmt.Fprintf(out, "load at the end %s\n", loadavg())
 	if len(refused) > 0 {
 		return fmt.Errorf("refused: %s", strings.Join(refused[:min(len(refused), 5)], "; "))
 	}
-	return errors.Join(judge(out, events, m.made), noGaps(gaps))
+	return errors.Join(judge(out, d.events, m.made), noGaps(d.gaps))
 }
 
 // judge compares what the log has with what was made.

@@ -77,11 +77,11 @@ func (l load) cut(ctx context.Context, c *collector, m *maker, out io.Writer) er
 	if err := c.process.Stop(); err != nil {
 		return err
 	}
-	events, gaps, _, err := c.stored(ctx)
+	d, err := c.stored(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(judge(out, events, m.made), noGaps(gaps))
+	return errors.Join(judge(out, d.events, m.made), noGaps(d.gaps))
 }
 
 // quiet waits until the file is read: what it is asked about last is behind all else.
