@@ -54,7 +54,10 @@ func (h *Health) missing() []span {
 	if files != nil {
 		out = common(out, files)
 	}
-	return slices.DeleteFunc(out, func(s span) bool { return s.since.Equal(ever) || s.until.Equal(never) })
+	return slices.DeleteFunc(out, func(s span) bool {
+		// What remains between two sources is no longer than each one's own pauses.
+		return s.since.Equal(ever) || s.until.Equal(never) || s.length() <= minPause && h.reason(s) != reasonRotated
+	})
 }
 
 // busy says whether a source may be about to bring what lies in a gap. h.mu is held.

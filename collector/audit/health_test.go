@@ -199,6 +199,7 @@ func TestFileFillsTheGap(t *testing.T) {
 		w.lasts(5*time.Minute, func(now time.Time) { w.by("webhook")(now); w.by("file")(now); w.health.drained("file") })
 		at := w.now
 		w.kill(time.Hour, sources...)
+		w.lasts(5*time.Minute, w.by("webhook"))      // it cannot hand on what it reads
 		w.lasts(8*time.Minute, func(now time.Time) { // it reads for long
 			w.by("webhook")(now)
 			for range 10 {
@@ -389,6 +390,20 @@ func TestSkew(t *testing.T) {
 			}
 			w.wantGaps("")
 		})
+	}
+}
+
+// What comes again after an outage is late, and no sign of a wrong clock.
+func TestLateAtFirst(t *testing.T) {
+	w := newWorld(t)
+	w.restartWith(onlyWebhook)
+	w.bring("webhook", w.now.Add(-80*time.Second))
+	if s := w.health.State(); s.Sources[0].Skewed {
+		t.Errorf("%v", s)
+	}
+	w.lasts(15*time.Minute, w.by("webhook"))
+	if s := w.health.State(); s.Sources[0].Skewed || s.Delay.AsDuration() > time.Second {
+		t.Errorf("%v", s)
 	}
 }
 
