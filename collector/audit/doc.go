@@ -5,6 +5,10 @@
 // again what it had not on disk.
 //
 // The doors may bring the same events, in any order and more than once; audit id and
-// stage tell them, with the request's times, for a client chooses the id himself. The intake knows the last [Remembered] of them again, which spares the log
-// most doubles; who reads the log must bear the others.
+// stage tell them, with the request's times, for a client chooses the id himself. The intake
+// knows the last [Remembered] of them again, also after a restart ([Intake.Resume]), which
+// spares the log most doubles; who reads the log must bear the others.
+//
+// [Health] knows how the sources are by what they bring, and what is missing, and tells both
+// to the event log.
 package audit

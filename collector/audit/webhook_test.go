@@ -214,6 +214,9 @@ func TestIntakeKeepsHugeRequests(t *testing.T) {
 		if got := post(t, w.webhook(), http.MethodPost, good, list(line(fmt.Sprint("before", n)), item, line(fmt.Sprint("behind", n)))); got.Code != http.StatusOK {
 			t.Fatal(got.Code)
 		}
+		if post(t, w.webhook(), http.MethodPost, good, list(item)); len(w.ids) != 3 {
+			t.Errorf("it came %d times", len(w.ids)-2)
+		}
 		m := &collectorv1.LogMessage{}
 		if err := proto.Unmarshal(w.batches[len(w.batches)-1], m); err != nil {
 			t.Fatal(err)
