@@ -27,7 +27,7 @@ SEED   ?= 1
 KERNEL ?= 6.1
 
 # What make test runs after setup, in this order: the quick ones first.
-GATES := check-format vet check-generated lint test-go test-race gate-kernels demo
+GATES := check-format vet check-generated lint test-go test-race test-kube gate-kernels demo
 
 GOLANGCI := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 CFORMAT  := clang-format-16
@@ -64,6 +64,14 @@ run: build ## collector and agent of this machine, alerts until Ctrl-C (root by 
 	go build -o build/seawall-run ./tools/run
 	build/seawall-run $(if $(STATE),-state '$(STATE)') $(RUN) -- $(ARGS)
 
+# Kubernetes and etcd have hundreds of modules of their own: tools/kube keeps them.
+KUBE_BUILD = cd tools/kube && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o ../../build/kube/ \
+	-ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes)"
+
+.PHONY: kube
+kube: go-present ## build the etcd and the kube-apiserver that tests start, into build/kube/
+	$(KUBE_BUILD) ./etcd ./kube-apiserver
+
 .PHONY: demo
 demo: setup build ## a real intrusion into a real container, and its honest twin
 	go build -o build/demo ./tools/demo
@@ -81,12 +89,16 @@ test: setup ## set up, then everything that gates, with the time each part took
 
 .PHONY: test-go
 test-go: ## every test of this host's kernel, as root; one package at a time: they share the kernel
-	go test -p 1 -count=1 -timeout 30m $(EXEC) $$(go list ./... | grep -Ev '/tools/vm/(smoke|powercut)$$')
+	go test -p 1 -count=1 -timeout 30m -skip '^TestKube' $(EXEC) $$(go list ./... | grep -Ev '/tools/vm/(smoke|powercut)$$')
 	go test -count=1 -run TestLedger ./tools/vm/powercut
 
 .PHONY: test-race
 test-race: ## tests of the packages that run goroutines, under the race detector
-	go test -race -p 1 -count=1 -timeout 30m $(EXEC) ./agent/... ./collector/... ./internal/...
+	go test -race -p 1 -count=1 -timeout 30m -skip '^TestKube' $(EXEC) ./agent/... ./collector/... ./internal/...
+
+.PHONY: test-kube
+test-kube: kube ## tests with a real etcd and Kubernetes API server, named TestKube…, under the race detector
+	CI=true go test -race -p 1 -count=1 -timeout 20m -run '^TestKube' ./internal/testkube ./collector/... ./tools/seawallctl/...
 
 # First the whole agent, then the tests of the kernel's side as one static binary. One
 # kernel runs with full preemption: there programs are switched away from in their middle.

@@ -38,6 +38,16 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
+// Built goes on only if a program is there that a target of the Makefile builds, and
+// returns its path.
+func Built(t testing.TB, path, target string) string {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		lacking(t, "needs %s: run %s", filepath.Base(path), target)
+	}
+	return path
+}
+
 // Feature goes on only if err is nil. Another err is why a feature of the
 // kernel, which the test cannot do without, could not be had:
 //
