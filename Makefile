@@ -98,7 +98,7 @@ test-race: ## tests of the packages that run goroutines, under the race detector
 
 .PHONY: test-kube
 test-kube: kube ## tests with a real etcd and Kubernetes API server, named TestKube…, under the race detector
-	CI=true go test -race -p 1 -count=1 -timeout 20m -run '^TestKube' ./internal/testkube ./collector/... ./tools/seawallctl/...
+	CI=true go test -race -p 1 -count=1 -timeout 20m -run '^TestKube' ./internal/testkube ./deploy ./collector/... ./tools/seawallctl/...
 
 # First the whole agent, then the tests of the kernel's side as one static binary. One
 # kernel runs with full preemption: there programs are switched away from in their middle.

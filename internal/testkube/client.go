@@ -123,9 +123,10 @@ func (c *Client) Must(t testing.TB, method, path, body string, headers ...string
 
 // Exec asks to be let into a container, as kubectl does, and returns the answer's code and
 // the connection; who gets 101 closes it.
-func (c *Client) Exec(t testing.TB, path string) (code int, stream io.ReadCloser) {
+func (c *Client) Exec(t testing.TB, path string, headers ...string) (code int, stream io.ReadCloser) {
 	t.Helper()
-	response := c.send(t, http.MethodPost, path, "", "Connection", "Upgrade", "Upgrade", "SPDY/3.1", "X-Stream-Protocol-Version", "v4.channel.k8s.io")
+	headers = append(headers, "Connection", "Upgrade", "Upgrade", "SPDY/3.1", "X-Stream-Protocol-Version", "v4.channel.k8s.io")
+	response := c.send(t, http.MethodPost, path, "", headers...)
 	return response.StatusCode, response.Body
 }
 
