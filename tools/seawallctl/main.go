@@ -5,7 +5,9 @@
 //	seawallctl alerts show ID         show one alert whole
 //	seawallctl alerts watch           show alerts as they come
 //	seawallctl audit replay FILE...   run the audit rules over recorded audit events
+//	seawallctl audit policy           print the audit policy for the cluster's API servers
 //	seawallctl audit status           show how audit sources are, and what is missing
+//	seawallctl audit verify           check what the API server records and the collector gets
 //	seawallctl bundle key NAME        make a key to sign bundles of rules with
 //	seawallctl bundle sign PATH...    sign rule files
 //	seawallctl bundle verify FILE     check a signed bundle and show what it holds
@@ -17,7 +19,8 @@
 //	seawallctl version                show the version
 //
 // A PATH is a rule file or a folder of them (*.yaml). Exit status: 0; 1: what was
-// looked at is not in order; 2: wrong usage.
+// looked at is not in order; 2: wrong usage; of audit verify 3: a part of what rules look
+// at does not arrive; 4: nothing does.
 package main
 
 import (
@@ -40,6 +43,8 @@ const (
 	statusOK = iota
 	statusFailed
 	statusUsage
+	statusPartial
+	statusSilent
 )
 
 func main() {
@@ -67,7 +72,9 @@ func commands(errs io.Writer) []command {
 		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
 		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
 		{"audit replay", "FILE...", "run the audit rules over recorded audit events (JSON lines or lists, also gzip; - is stdin)", true, replayAudit(errs)},
+		{"audit policy", "", "print the audit policy for the cluster's API servers", false, offline(printPolicy)},
 		{"audit status", "", "show how the cluster's audit sources are, what is missing, and which rules are blind", true, auditStatus},
+		{"audit verify", "", "send harmless requests and see which the collector gets, at which level: what is missing, and how to mend it", true, verifyAudit},
 		{"bundle key", "NAME", "make a key to sign bundles of rules with: NAME.key, and NAME.pub for agents", false, offline(makeBundleKey)},
 		{"bundle sign", "PATH...", "sign rule files for agents: --key F --serial N --version V --out F", true, offline(signBundle)},
 		{"bundle verify", "FILE", "check a signed bundle as an agent does that has this --key F, and show what it holds", true, offline(verifyBundle)},
@@ -102,6 +109,9 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 		}
 		if err != nil {
 			fmt.Fprintf(errs, "seawallctl %s: %v\n", c.words, err)
+			if end := (*ending)(nil); errors.As(err, &end) {
+				return end.status
+			}
 			return statusFailed
 		}
 		return statusOK
