@@ -69,6 +69,13 @@ func (c *Cluster) roots() *x509.CertPool {
 // CA is the certificate that vouches for the API server and its users, in PEM.
 func (c *Cluster) CA() []byte { return c.ca.pem }
 
+// Certificate is one of a user with its key, in PEM.
+func (c *Cluster) Certificate(t testing.TB, user User) (certificate, key []byte) {
+	t.Helper()
+	p := c.ca.client(t, user)
+	return p.certificate, p.key
+}
+
 // Kubeconfig writes a kubeconfig of a user and returns its path.
 func (c *Cluster) Kubeconfig(t testing.TB, user User) string {
 	t.Helper()
