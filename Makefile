@@ -100,10 +100,20 @@ test-go: ## every test of this host's kernel, as root; one package at a time: th
 test-race: ## tests of the packages that run goroutines, under the race detector
 	go test -race -p 1 -count=1 -timeout 30m -skip '^TestKube' $(EXEC) ./agent/... ./collector/... ./internal/...
 
+# Those packages, and what takes too long or too much for the gate.
+KUBE_TESTS := ./internal/testkube ./deploy ./tools/collecting
+
 .PHONY: test-kube
-test-kube: kube ## tests with a real etcd and Kubernetes API server, named TestKube…, under the race detector
-	CI=true go test -race -p 1 -count=1 -timeout 20m -run '^TestKube' -skip '^TestKube(Outage|Node)' \
-		./internal/testkube ./deploy ./collector/... ./tools/collecting
+test-kube: kube ## tests with a real etcd and Kubernetes API server, named TestKube…
+	CI=true go test -p 1 -count=1 -timeout 20m -run '^TestKube' -skip '^TestKube(Outage|Node)' $(KUBE_TESTS)
+
+.PHONY: test-kube-outage
+test-kube-outage: kube ## a collector that is away for longer than a real API server's webhook tries; 4 minutes of waiting
+	CI=true go test -count=1 -v -timeout 20m -run '^TestKubeOutage' ./tools/collecting
+
+.PHONY: test-kube-node
+test-kube-node: setup build kube-node ## kubectl exec, attach, debug and port-forward into real pods, while agent and collector run (root)
+	CI=true go test -count=1 -v -timeout 20m -run '^TestKubeNode' $(EXEC) ./tools/kubenode
 
 # First the whole agent, then the tests of the kernel's side as one static binary. One
 # kernel runs with full preemption: there programs are switched away from in their middle.

@@ -41,7 +41,8 @@ const (
 	auditLogPath  = "/var/log/kubernetes/audit/audit.log"
 	policyFlag    = "audit-policy-file=" + policyPath
 	webhookFlag   = "audit-webhook-config-file=" + webhookPath
-	batchWaitFlag = "audit-webhook-batch-max-wait=2s"
+	batchWaitFlag = "audit-webhook-batch-max-wait=5s"
+	truncateFlag  = "audit-webhook-truncate-enabled"
 	logFlag       = "audit-log-path=" + auditLogPath
 )
 
@@ -122,7 +123,7 @@ func flags(k kind, sources bool) []string {
 			"    - " + policyFlag,
 		}
 		if sources {
-			lines = append(lines, "    - "+webhookFlag, "    - "+batchWaitFlag)
+			lines = append(lines, "    - "+webhookFlag, "    - "+batchWaitFlag, "    - "+truncateFlag+"=true")
 		}
 		return append(lines, "  (the same as --kube-apiserver-arg=…), then restart k3s. RKE2 runs its API server as a pod: give it the folder with kube-apiserver-extra-mount.")
 	case managed:
@@ -138,7 +139,7 @@ func flags(k kind, sources bool) []string {
 	if sources {
 		lines = append(lines,
 			"  --"+webhookFlag,
-			"  --"+batchWaitFlag,
+			"  --"+batchWaitFlag+" --"+truncateFlag,
 			"and, or instead, for a collector or a forwarder on the same host:",
 			"  --"+logFlag+" --audit-log-maxsize=100 --audit-log-maxbackup=5")
 	}
