@@ -31,10 +31,16 @@ const (
 // Import makes the tiny image available and returns it unpacked.
 func Import(t testing.TB, ctx context.Context, c *containerd.Client) containerd.Image {
 	t.Helper()
-	if _, err := c.Import(ctx, bytes.NewReader(tinyImage(t))); err != nil {
+	return ImportAs(t, ctx, c, ImageName, nil)
+}
+
+// ImportAs is Import under another name; command is what a container of it runs by itself.
+func ImportAs(t testing.TB, ctx context.Context, c *containerd.Client, name string, command []string) containerd.Image {
+	t.Helper()
+	if _, err := c.Import(ctx, bytes.NewReader(tinyImage(t, name, command))); err != nil {
 		t.Fatal(err)
 	}
-	image, err := c.GetImage(ctx, ImageName)
+	image, err := c.GetImage(ctx, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +51,7 @@ func Import(t testing.TB, ctx context.Context, c *containerd.Client) containerd.
 }
 
 // tinyImage is an image of one layer with busybox in it, as an OCI layout.
-func tinyImage(t testing.TB) []byte {
+func tinyImage(t testing.TB, name string, command []string) []byte {
 	t.Helper()
 	busybox, err := os.ReadFile(testpriv.Program(t, "busybox"))
 	if err != nil {
@@ -70,11 +76,12 @@ func tinyImage(t testing.TB) []byte {
 	config := blob(ocispec.MediaTypeImageConfig, encode(t, ocispec.Image{
 		Platform: ocispec.Platform{Architecture: runtime.GOARCH, OS: "linux"},
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layers[0].Digest}},
+		Config:   ocispec.ImageConfig{Cmd: command},
 	}))
 	manifest := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: layers}
 	manifest.SchemaVersion = 2
 	described := blob(ocispec.MediaTypeImageManifest, encode(t, manifest))
-	described.Annotations = map[string]string{"io.containerd.image.name": ImageName}
+	described.Annotations = map[string]string{"io.containerd.image.name": name}
 	index := ocispec.Index{Manifests: []ocispec.Descriptor{described}}
 	index.SchemaVersion = 2
 	addFile(t, w, "index.json", 0o644, encode(t, index))

@@ -53,11 +53,11 @@ func newAuthority(t testing.TB, name string) *authority {
 	return a
 }
 
-// server makes a certificate for loopback.
-func (a *authority) server(t testing.TB, name string) pair {
+// server makes a certificate for loopback and an address.
+func (a *authority) server(t testing.TB, name, address string) pair {
 	t.Helper()
 	return a.issue(t, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(address)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 }

@@ -38,6 +38,7 @@ type Cluster struct {
 	URL string
 
 	dir      string
+	address  string
 	port     string
 	ca       *authority
 	frontend *authority // of the API server's own calls to other API servers
@@ -75,9 +76,16 @@ type Webhook struct {
 // New starts a control plane without an API server.
 func New(t testing.TB) *Cluster {
 	t.Helper()
+	return NewAt(t, "127.0.0.1")
+}
+
+// NewAt starts a control plane whose API server is going to listen on an address of this
+// machine.
+func NewAt(t testing.TB, address string) *Cluster {
+	t.Helper()
 	etcd := binary(t, "etcd")
-	c := &Cluster{dir: t.TempDir(), port: freePort(t), ca: newAuthority(t, "kubernetes"), frontend: newAuthority(t, "front-proxy")}
-	c.URL = "https://127.0.0.1:" + c.port
+	c := &Cluster{dir: t.TempDir(), address: address, port: freePort(t), ca: newAuthority(t, "kubernetes"), frontend: newAuthority(t, "front-proxy")}
+	c.URL = "https://" + net.JoinHostPort(address, c.port)
 	c.database = "http://127.0.0.1:" + freePort(t)
 	peers := "http://127.0.0.1:" + freePort(t)
 	c.prepare(t)
@@ -153,7 +161,7 @@ func (c *Cluster) Said() string { return c.server.said() }
 func (c *Cluster) flags() []string {
 	file := func(name string) string { return filepath.Join(c.dir, name) }
 	return []string{
-		"--etcd-servers=" + c.database, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + c.port,
+		"--etcd-servers=" + c.database, "--bind-address=" + c.address, "--advertise-address=" + c.address, "--secure-port=" + c.port,
 		"--tls-cert-file=" + file("server.crt"), "--tls-private-key-file=" + file("server.key"), "--client-ca-file=" + file("ca.crt"),
 		"--kubelet-client-certificate=" + file("kubelet-client.crt"), "--kubelet-client-key=" + file("kubelet-client.key"),
 		"--kubelet-certificate-authority=" + file("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
@@ -197,15 +205,51 @@ func (c *Cluster) prepare(t testing.TB) {
 		writeFile(t, filepath.Join(c.dir, name+".key"), p.key)
 	}
 	writeFile(t, filepath.Join(c.dir, "ca.crt"), c.ca.pem)
+	writeFile(t, filepath.Join(c.dir, "ca.key"), encodeKey(t, c.ca.key))
 	writeFile(t, filepath.Join(c.dir, "front-proxy-ca.crt"), c.frontend.pem)
 	writeFile(t, filepath.Join(c.dir, "accounts.key"), accountKey(t))
-	put("server", c.ca.server(t, "kube-apiserver"))
+	put("server", c.ca.server(t, "kube-apiserver", c.address))
 	put("kubelet-client", c.ca.client(t, User{"kube-apiserver-kubelet-client", []string{"system:masters"}}))
 	put("front-proxy-client", c.frontend.client(t, User{Name: "front-proxy-client"}))
 }
 
-// binary is the path of a program that make kube builds.
+// Run starts another program of Kubernetes beside the API server, until the test ends.
+func (c *Cluster) Run(t testing.TB, name string, args ...string) {
+	t.Helper()
+	start(t, c.dir, Program(t, name), args...)
+}
+
+// Log is the end of what a program of [Cluster.Run] logged.
+func (c *Cluster) Log(name string) string {
+	return (&program{log: filepath.Join(c.dir, name+".log")}).said()
+}
+
+// File is the path of a file of the cluster's: ca.crt, ca.key, accounts.key.
+func (c *Cluster) File(name string) string { return filepath.Join(c.dir, name) }
+
+// ServerFiles writes a certificate for a server at an address and returns its paths.
+func (c *Cluster) ServerFiles(t testing.TB, name, address string) (certificate, key string) {
+	t.Helper()
+	p := c.ca.server(t, name, address)
+	certificate, key = filepath.Join(c.dir, name+".crt"), filepath.Join(c.dir, name+".key")
+	writeFile(t, certificate, p.certificate)
+	writeFile(t, key, p.key)
+	return certificate, key
+}
+
+// Program is the path of a program of Kubernetes that make kube-node builds.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	return built(t, name, "make kube-node")
+}
+
 func binary(t testing.TB, name string) string {
+	t.Helper()
+	return built(t, name, "make kube")
+}
+
+// built is the path of a program that a target of the Makefile builds.
+func built(t testing.TB, name, target string) string {
 	t.Helper()
 	root, err := filepath.Abs(".")
 	if err != nil {
@@ -219,7 +263,7 @@ func binary(t testing.TB, name string) string {
 			t.Fatal("the test runs outside the source tree")
 		}
 	}
-	return testpriv.Built(t, filepath.Join(root, "build", "kube", name), "make kube")
+	return testpriv.Built(t, filepath.Join(root, "build", "kube", name), target)
 }
 
 // freePort is one that nobody listens on now.

@@ -14,7 +14,7 @@ import (
 // runs behind it.
 func (c *Cluster) Node(t testing.TB, name string) {
 	t.Helper()
-	p := c.ca.server(t, "system:node:"+name)
+	p := c.ca.server(t, "system:node:"+name, "127.0.0.1")
 	own, err := tls.X509KeyPair(p.certificate, p.key)
 	if err != nil {
 		t.Fatal(err)
