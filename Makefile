@@ -74,7 +74,7 @@ kube: go-present ## build the etcd and the kube-apiserver that tests start, into
 
 .PHONY: kube-node
 kube-node: kube ## build the rest of Kubernetes as well, into build/kube/
-	$(KUBE_BUILD) ./kube-controller-manager ./kube-scheduler ./kubelet ./kubectl
+	$(KUBE_BUILD) ./kube-controller-manager ./kubelet ./kubectl
 
 .PHONY: demo
 demo: setup build ## a real intrusion into a real container, and its honest twin

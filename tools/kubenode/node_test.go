@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/seawall-security/seawall/internal/testcontainerd"
@@ -104,68 +109,153 @@ func (w *world) forward(kubeconfig, pod, page string) {
 	_ = c.Wait()
 }
 
-// alertWith waits for an alert that fits, and returns its last revision.
-func (w *world) alertWith(what string, fits func(*alertv1.Alert) bool) (found *alertv1.Alert) {
-	w.Helper()
-	w.until(what, func() bool {
-		all := w.alerts()
-		i := slices.IndexFunc(all, fits)
-		if i >= 0 {
-			found = all[i]
-		}
-		return i >= 0
-	})
-	return found
-}
-
-// begunBy is the request of an entry that alice made from her machine; nil: it is not so.
-func begunBy(e *alertv1.Entry, kind string) *alertv1.Request {
-	for _, r := range e.GetRequests() {
-		if e.GetKind() == kind && r.GetUser().GetName() == alice && r.GetSourceIp() == clientAddress && r.GetAuditId() != "" {
-			return r
-		}
-	}
-	return nil
-}
-
-// hasEntry says whether an alert has an entry of alice's, with words among its arguments.
-func hasEntry(a *alertv1.Alert, kind string, words ...string) bool {
-	return slices.ContainsFunc(a.GetEntries(), func(e *alertv1.Entry) bool {
-		return begunBy(e, kind) != nil && strings.Contains(strings.Join(e.GetArgs(), " "), strings.Join(words, " "))
-	})
-}
-
 const alice = "alice@example.test"
 
+// audited are the ids of alice's requests by subresource, as the API server wrote them into
+// its own log, which the collector does not read.
+func (w *world) audited() map[string][]string {
+	w.Helper()
+	text, err := os.ReadFile(w.path("audit.log"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	ids := map[string][]string{}
+	for line := range strings.Lines(string(text)) {
+		var e struct {
+			AuditID   string
+			User      struct{ Username string }
+			ObjectRef struct{ Subresource string }
+		}
+		if json.Unmarshal([]byte(line), &e) == nil && e.User.Username == alice && !slices.Contains(ids[e.ObjectRef.Subresource], e.AuditID) {
+			ids[e.ObjectRef.Subresource] = append(ids[e.ObjectRef.Subresource], e.AuditID)
+		}
+	}
+	return ids
+}
+
+// told waits for an alert about the pod that says of an entry of this kind that alice made
+// it, from her machine, by exactly this request.
+func (w *world) told(pod, kind string, attribution alertv1.Attribution, auditID string, words ...string) {
+	w.Helper()
+	last := ""
+	fits := func(e *alertv1.Entry) bool {
+		if e.GetKind() != kind || !strings.Contains(strings.Join(e.GetArgs(), " "), strings.Join(words, " ")) {
+			return false
+		}
+		last = protojson.Format(e)
+		r := e.GetRequests()
+		return e.GetAttribution() == attribution && len(r) == 1 && r[0].GetAuditId() == auditID && r[0].GetUser().GetName() == alice &&
+			r[0].GetSourceIp() == clientAddress && r[0].GetRole() == "entry"
+	}
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(time.Second) {
+		for _, a := range w.alerts() {
+			if a.GetAsset().GetContainer().GetPod().GetName() == pod && slices.ContainsFunc(a.GetEntries(), fits) {
+				w.Logf("%s by request %s: %s", kind, auditID, a.GetTitle())
+				return
+			}
+		}
+	}
+	w.Errorf("no alert says that %s of request %s began it; the last said %s", kind, auditID, last)
+}
+
 // What people do with kubectl in a real pod is seen on the node and in the audit, and the
-// two are told as one.
+// two are told as one; what nobody asked the API for is told as that.
 func TestKubeNode(t *testing.T) {
 	w := newWorld(t)
 	w.admin.Must(t, http.MethodPost, "/apis/apps/v1/namespaces/default/deployments", deployment)
 	pod := w.pod()
 	kubeconfig := w.cluster.Kubeconfig(t, testkube.User{Name: alice, Groups: []string{"system:masters", "developers"}})
-
 	w.verify()
+
 	secret := "/bin/busybox cat " + testcontainerd.SecretFile
 	if out := w.runs(w.kubectl(kubeconfig, "exec "+pod+" -c main -- "+secret)); !strings.HasPrefix(out, "root:") {
 		t.Errorf("exec printed %q", out)
 	}
 	w.attach(kubeconfig, pod, secret, "root:")
-	if out := w.runs(w.kubectl(kubeconfig, "debug "+pod+" --image="+testcontainerd.ImageName+" -c look --target=main -- "+secret)); out != "" {
-		t.Logf("debug printed %q", out)
-	}
+	w.runs(w.kubectl(kubeconfig, "debug "+pod+" --image="+testcontainerd.ImageName+" -c look --target=main -- "+secret))
 	w.until("the debug container has run", func() bool {
 		return strings.Contains(string(w.admin.Must(t, http.MethodGet, "/api/v1/namespaces/default/pods/"+pod, "")), `"terminated":`)
 	})
 	w.forward(kubeconfig, pod, filepath.Base(testcontainerd.OrdinaryFile))
+	w.pastTheAPI(pod)
 
-	of := func(a *alertv1.Alert) bool { return a.GetAsset().GetContainer().GetPod().GetName() == pod }
-	found := w.alertWith("an alert that names who ran cat by exec", func(a *alertv1.Alert) bool { return of(a) && hasEntry(a, "exec", secret) })
-	t.Logf("exec: %s\n%s", found.GetTitle(), text(found))
-	found = w.alertWith("an alert that names who made the debug container", func(a *alertv1.Alert) bool { return of(a) && hasEntry(a, "debug") })
-	t.Logf("debug: %s\n%s", found.GetTitle(), text(found))
+	ids := w.audited()
+	for _, kind := range []string{"exec", "attach", "ephemeralcontainers", "portforward"} {
+		if len(ids[kind]) != 1 {
+			t.Fatalf("the API server recorded %v", ids)
+		}
+	}
+	w.told(pod, "exec", alertv1.Attribution_ATTRIBUTION_JOINED, ids["exec"][0], secret)
+	w.told(pod, "debug", alertv1.Attribution_ATTRIBUTION_JOINED, ids["ephemeralcontainers"][0], secret)
+	// What was typed through attach cannot be told from what the shell does by itself.
+	w.told(pod, "attach", alertv1.Attribution_ATTRIBUTION_AMBIGUOUS, ids["attach"][0])
+	w.unasked()
 	for _, a := range w.alerts() {
-		t.Logf("%s %s %s: %s", a.GetKind(), a.GetSeverity(), a.GetAsset().GetContainer().GetPod().GetName(), a.GetTitle())
+		t.Logf("%s %s %v: %s", a.GetKind(), a.GetSeverity(), a.GetTags(), a.GetTitle())
+	}
+}
+
+// unaskedWords are what runs in a container without the API's knowledge.
+const unaskedWords = "/bin/busybox uname -a"
+
+// pastTheAPI enters the pod's main container as crictl does, by its runtime alone, under an
+// id as the runtime's Kubernetes part gives.
+func (w *world) pastTheAPI(pod string) {
+	w.Helper()
+	c, err := containerd.New(w.path("c.sock"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer c.Close()
+	ctx := namespaces.WithNamespace(w.Context(), "k8s.io")
+	found, err := c.Containers(ctx, fmt.Sprintf(`labels."io.kubernetes.pod.name"==%s,labels."io.kubernetes.container.name"==main`, pod))
+	if err != nil || len(found) != 1 {
+		w.Fatalf("%d containers: %v", len(found), err)
+	}
+	task, err := found[0].Task(ctx, nil)
+	if err != nil {
+		w.Fatal(err)
+	}
+	spec, err := found[0].Spec(ctx)
+	if err != nil {
+		w.Fatal(err)
+	}
+	spec.Process.Args, spec.Process.Terminal = strings.Fields(unaskedWords), false
+	process, err := task.Exec(ctx, strings.Repeat("c0de", 16), spec.Process, cio.NullIO)
+	if err != nil {
+		w.Fatal(err)
+	}
+	ended, err := process.Wait(ctx)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := process.Start(ctx); err != nil {
+		w.Fatal(err)
+	}
+	if status := <-ended; status.ExitCode() != 0 {
+		w.Errorf("%s ended with %d: %v", unaskedWords, status.ExitCode(), status.Error())
+	}
+	if _, err := process.Delete(ctx); err != nil {
+		w.Error(err)
+	}
+}
+
+// unasked waits for the one alert about an entry that nobody asked the API for, and has no
+// other entry be told so.
+func (w *world) unasked() {
+	w.Helper()
+	of := func() (found []*alertv1.Alert) {
+		for _, a := range w.alerts() {
+			if a.GetKind() == "entry" && slices.Contains(a.GetTags(), "unattributed") {
+				found = append(found, a)
+			}
+		}
+		return found
+	}
+	w.until("an entry that nobody asked for is told", func() bool { return len(of()) > 0 })
+	all := of()
+	if len(all) != 1 || len(all[0].GetEntries()) != 1 || strings.Join(all[0].GetEntries()[0].GetArgs(), " ") != unaskedWords {
+		w.Errorf("told as asked by nobody: %v", all)
 	}
 }
 
@@ -178,8 +268,4 @@ func (w *world) verify() {
 	if out := w.runs(c); json.Unmarshal([]byte(out), &found) != nil || found.Result != "complete" {
 		w.Errorf("audit verify: %s", out)
 	}
-}
-
-func text(a *alertv1.Alert) string {
-	return protojson.MarshalOptions{Multiline: true}.Format(&alertv1.Alert{Entries: a.GetEntries(), Requests: a.GetRequests()})
 }

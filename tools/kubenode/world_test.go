@@ -152,7 +152,7 @@ func (w *world) startControlPlane() {
 		w.Fatal(err)
 	}
 	w.cluster = testkube.NewAt(w.T, nodeAddress)
-	w.cluster.Serve(w.T, testkube.Options{Policy: w.write("policy.yaml", string(deploy.AuditPolicy)),
+	w.cluster.Serve(w.T, testkube.Options{Policy: w.write("policy.yaml", string(deploy.AuditPolicy)), Log: w.path("audit.log"),
 		Webhook: &testkube.Webhook{URL: "https://" + nodeAddress + ":9444/", CA: ca, Token: bearer}})
 	w.admin = w.cluster.Client(w.T, testkube.Admin)
 	w.cluster.Run(w.T, "kube-controller-manager", "--kubeconfig="+w.cluster.Kubeconfig(w.T, testkube.User{Name: "system:kube-controller-manager"}),
