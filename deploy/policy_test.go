@@ -61,6 +61,7 @@ var requests = []request{
 	{name: "pod status by somebody", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/pods/web/status", body: `{"status":{"phase":"Running"}}`, want: "Metadata"},
 	{name: "debug", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/pods/web/ephemeralcontainers", body: `{"spec":{"ephemeralContainers":[{"name":"debug","image":"registry.test/debug:1","securityContext":{"privileged":true}}]}}`, want: "RequestResponse"},
 	{name: "exec", user: "alice", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 101},
+	{name: "exec by a part of the cluster", user: "controller-manager", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 101},
 	{name: "attach", user: "alice", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/attach?stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 101},
 	{name: "port-forward", user: "alice", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/portforward", want: "Metadata ResponseStarted ResponseComplete", code: 101},
 	{name: "exec refused", user: "mallory", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 403},

@@ -133,7 +133,7 @@ func (c *Client) Must(t testing.TB, method, path, body string, headers ...string
 func (c *Client) Exec(t testing.TB, path string, headers ...string) (code int, stream io.ReadCloser) {
 	t.Helper()
 	headers = append(headers, "Connection", "Upgrade", "Upgrade", "SPDY/3.1", "X-Stream-Protocol-Version", "v4.channel.k8s.io")
-	response := c.send(t, http.MethodPost, path, "", headers...)
+	response := c.send(t, http.MethodGet, path, "", headers...)
 	return response.StatusCode, response.Body
 }
 

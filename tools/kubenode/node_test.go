@@ -252,7 +252,18 @@ func (w *world) unasked() {
 		}
 		return found
 	}
+	begun, events, size := time.Now(), 0, 0
+	measure := func(sign int) {
+		text, err := os.ReadFile(w.path("audit.log"))
+		if err != nil {
+			w.Fatal(err)
+		}
+		events, size = events+sign*strings.Count(string(text), "\n"), size+sign*len(text)
+	}
+	measure(-1)
 	w.until("an entry that nobody asked for is told", func() bool { return len(of()) > 0 })
+	measure(+1)
+	w.Logf("meanwhile, at rest, the API server recorded %d events, %d bytes in %s", events, size, time.Since(begun).Round(time.Second))
 	all := of()
 	if len(all) != 1 || len(all[0].GetEntries()) != 1 || strings.Join(all[0].GetEntries()[0].GetArgs(), " ") != unaskedWords {
 		w.Errorf("told as asked by nobody: %v", all)
