@@ -105,15 +105,18 @@ func kubeconfig(url string, ca []byte, token string, certificate, key []byte) []
 	return text
 }
 
-// Do sends a request and returns the answer's code and body. A body to send is JSON, for
-// PATCH a strategic merge patch.
+// Do sends a request and returns the answer's code and body; code 0: there was none, and
+// the test has failed. A body to send is JSON, for PATCH a strategic merge patch.
 func (c *Client) Do(t testing.TB, method, path, body string, headers ...string) (code int, answer []byte) {
 	t.Helper()
-	response := c.send(t, method, path, body, headers...)
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	response, err := c.send(t, method, path, body, headers...)
+	if err == nil {
+		defer response.Body.Close()
+		answer, err = io.ReadAll(response.Body)
+	}
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		t.Errorf("%s %s: %v", method, path, err)
+		return 0, nil
 	}
 	return response.StatusCode, answer
 }
@@ -133,16 +136,18 @@ func (c *Client) Must(t testing.TB, method, path, body string, headers ...string
 func (c *Client) Exec(t testing.TB, path string, headers ...string) (code int, stream io.ReadCloser) {
 	t.Helper()
 	headers = append(headers, "Connection", "Upgrade", "Upgrade", "SPDY/3.1", "X-Stream-Protocol-Version", "v4.channel.k8s.io")
-	response := c.send(t, http.MethodGet, path, "", headers...)
+	response, err := c.send(t, http.MethodGet, path, "", headers...)
+	if err != nil {
+		t.Fatalf("GET %s: %v", path, err)
+	}
 	return response.StatusCode, response.Body
 }
 
 // send sends a request; headers are names and values by turns.
-func (c *Client) send(t testing.TB, method, path, body string, headers ...string) *http.Response {
-	t.Helper()
+func (c *Client) send(t testing.TB, method, path, body string, headers ...string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(t.Context(), method, c.url+path, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	switch {
 	case method == http.MethodPatch:
@@ -154,9 +159,5 @@ func (c *Client) send(t testing.TB, method, path, body string, headers ...string
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return response
+	return c.http.Do(request)
 }

@@ -5,7 +5,7 @@
 // that requests into pods are answered, and recorded as they are elsewhere.
 //
 // What a [Cluster] started ends with its test, by process id. Its methods belong to the
-// goroutine of that test; a [Client] may be used by any.
+// goroutine of that test; [Client.Do] may be called by any.
 package testkube
 
 import (
