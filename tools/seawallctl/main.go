@@ -4,8 +4,8 @@
 //	seawallctl alerts list            list alerts, newest first
 //	seawallctl alerts show ID         show one alert whole
 //	seawallctl alerts watch           show alerts as they come
-//	seawallctl audit replay FILE...   run the audit rules over recorded audit events
 //	seawallctl audit policy           print the audit policy for the cluster's API servers
+//	seawallctl audit replay FILE...   run the audit rules over recorded audit events
 //	seawallctl audit status           show how audit sources are, and what is missing
 //	seawallctl audit verify           check what the API server records and the collector gets
 //	seawallctl bundle key NAME        make a key to sign bundles of rules with
@@ -71,8 +71,8 @@ func commands(errs io.Writer) []command {
 		{"alerts list", "", "list alerts, newest first", true, listAlerts},
 		{"alerts show", "ID", "show one alert: its processes as a tree, and what happened", true, showAlert},
 		{"alerts watch", "", "show alerts as they come, until Ctrl-C", true, watchAlerts},
-		{"audit replay", "FILE...", "run the audit rules over recorded audit events (JSON lines or lists, also gzip; - is stdin)", true, replayAudit(errs)},
 		{"audit policy", "", "print the audit policy for the cluster's API servers", false, offline(printPolicy)},
+		{"audit replay", "FILE...", "run the audit rules over recorded audit events (JSON lines or lists, also gzip; - is stdin)", true, replayAudit(errs)},
 		{"audit status", "", "show how the cluster's audit sources are, what is missing, and which rules are blind", true, auditStatus},
 		{"audit verify", "", "send harmless requests and see which the collector gets, at which level: what is missing, and how to mend it", true, verifyAudit},
 		{"bundle key", "NAME", "make a key to sign bundles of rules with: NAME.key, and NAME.pub for agents", false, offline(makeBundleKey)},
