@@ -24,7 +24,9 @@ const (
 	KindWebShell  = "web-shell"
 	KindEscape    = "escape"
 	KindDetection = "detection"
-	KindGap       = "gap" // of the collector's own: something was lost for good
+	KindAudit     = "audit" // of requests to the Kubernetes API
+	KindEntry     = "entry" // into a container, past that API
+	KindGap       = "gap"   // of the collector's own: something was lost for good, or is not seen
 )
 
 // Kinds of anchors.
@@ -32,6 +34,8 @@ const (
 	AnchorProcess   = "process"
 	AnchorSession   = "session"
 	AnchorContainer = "container"
+	AnchorUser      = "user"
+	AnchorObject    = "object"
 	AnchorLog       = "log"
 )
 

@@ -20,6 +20,10 @@ type agentState struct {
 	ID   string
 	Skew skew
 	Gaps []*sensorv1.Gap // the latest ones, times corrected
+	// Slowest is how long sessions took to begin lately.
+	Slowest slowest
+	// Horizon is when the last session began that is forgotten.
+	Horizon int64
 	stamp
 }
 
@@ -54,6 +58,7 @@ func (m *Machine) book(agentID string, agent *agentState, g *sensorv1.Gap) {
 		agent.Gaps = agent.Gaps[1:]
 	}
 	agent.Gaps = append(agent.Gaps, g)
+	m.missed(agentID, g)
 	near := 0
 	for _, a := range m.share(agentID).raised.recent() {
 		if near++; near > maxNear {
@@ -68,7 +73,7 @@ func (m *Machine) book(agentID string, agent *agentState, g *sensorv1.Gap) {
 
 // overlap attaches the agent's gaps that the alert has come to overlap by growing.
 func (m *Machine) overlap(a *anchor, before span) {
-	agent := m.agents.get(a.Alert.Asset.AgentId)
+	agent := m.agents.get(a.Alert.GetAsset().GetAgentId())
 	if agent == nil {
 		return
 	}

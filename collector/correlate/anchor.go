@@ -33,6 +33,8 @@ type anchor struct {
 	Waiting []*waitingFact
 	// Family are processes known to be the intruder's.
 	Family []string
+	// Sessions are those that facts are of.
+	Sessions []sessionKey `json:",omitempty"`
 	// First and Last are the times of the first and the last detection that decided or joined.
 	First, Last int64
 	// Told is when the last revision was made, Due when the next is to be; log time.
@@ -50,6 +52,7 @@ type waitingFact struct {
 	Uncertainty time.Duration
 	Door        bool
 	Link        string // anchor of the alert that was raised of it
+	Session     sessionKey
 }
 
 func (a *anchor) isRaised() bool { return a.Alert.Id != "" }
@@ -119,6 +122,9 @@ func (m *Machine) raise(a *anchor, f *fact) error {
 	m.share(a.Agent).raised.add(a.Key, a)
 	m.stats.Raised++
 	m.decide(a)
+	m.watch(a)
+	m.belongs(a, f.session)
+	m.enrich(a)
 	return nil
 }
 
@@ -158,6 +164,9 @@ func (m *Machine) take(a *anchor, evidence *alertv1.Evidence, uncertainty time.D
 		a.Alert.TimeUncertainty = durationpb.New(uncertainty)
 	}
 	m.overlap(a, before)
+	if p := m.pods[a.pod()]; p != nil && len(p.requests) > 0 {
+		m.enrich(a) // the fact may have come through a door
+	}
 	return taken
 }
 
@@ -179,6 +188,7 @@ func (m *Machine) detected(a *anchor, f *fact, role string, severity sensorv1.Se
 	if m.take(a, f.evidence(role), f.uncertainty, f.lineage()...) == alert.Known {
 		return
 	}
+	m.belongs(a, f.session)
 	a.First, a.Last = min(a.First, f.at.UnixNano()), max(a.Last, f.at.UnixNano())
 	a.Alert.Tactics = union(a.Alert.Tactics, f.detection.Tactics)
 	a.Alert.Techniques = union(a.Alert.Techniques, f.detection.Techniques)
@@ -229,6 +239,7 @@ func (m *Machine) close(a *anchor) {
 	if a.Due != 0 {
 		m.revise(a)
 	}
+	m.unwatch(a)
 	m.bytes -= a.size
 	m.waiting.remove(a.Key)
 	m.raised.remove(a.Key)

@@ -60,7 +60,9 @@ func (c *Correlator) Stats() Stats { return c.stats }
 
 // Waits reports whether an alert will be told once the log's clock has gone on: it is to
 // tick then, though nothing else is written.
-func (c *Correlator) Waits() bool { return c.machine != nil && c.machine.nextDue != 0 }
+func (c *Correlator) Waits() bool {
+	return c.machine != nil && (c.machine.nextDue != 0 || c.machine.nextLook != 0)
+}
 
 // Apply takes messages in, in the order of the log, in one transaction. Those that were
 // taken in before are passed over. How many messages share a transaction changes

@@ -32,6 +32,9 @@ func describe(a *anchor) {
 			al.Title = fmt.Sprintf("Escape tried in %d ways %s", n, where)
 		}
 		say(told("", al, roleEscape))
+	case alert.KindEntry:
+		al.Title = entryTitle(al) + " " + where
+		say(al.Evidence[0].Text + ".")
 	default:
 		say(al.Evidence[0].Text + ".")
 		if n := facts(al); n > 1 {
@@ -42,6 +45,8 @@ func describe(a *anchor) {
 			say(text + ".")
 		}
 	}
+	say(whoCame(al))
+	say(tellCreated(al))
 	say(when(al))
 	if len(al.Gaps) > 0 {
 		lost := uint64(0)

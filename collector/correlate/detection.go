@@ -31,7 +31,7 @@ func (m *Machine) detection(f *fact) error {
 		return err
 	}
 	waits.wait(&waitingFact{
-		Evidence: f.evidence(meaningOf(f.detection).role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Link: own.Key,
+		Evidence: f.evidence(meaningOf(f.detection).role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Link: own.Key, Session: f.session,
 	})
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -20,15 +21,24 @@ type Limits struct {
 	Marks int
 	// Agents bounds clocks and recent gaps of agents.
 	Agents int
+	// SessionBytes, RequestBytes and ObjectBytes bound who came into containers, the
+	// requests that may have been theirs, and what is known of pods and what makes them.
+	SessionBytes int
+	RequestBytes int
+	ObjectBytes  int
 }
 
 // DefaultLimits are for a cluster of some thousand nodes.
-var DefaultLimits = Limits{Anchors: 16384, Bytes: 128 << 20, Marks: 1 << 20, Agents: 16384}
+var DefaultLimits = Limits{
+	Anchors: 16384, Bytes: 128 << 20, Marks: 1 << 20, Agents: 16384, SessionBytes: 64 << 20, RequestBytes: 32 << 20, ObjectBytes: 64 << 20,
+}
 
 func (l Limits) orDefault() Limits {
 	return Limits{
 		Anchors: cmp.Or(l.Anchors, DefaultLimits.Anchors), Bytes: cmp.Or(l.Bytes, DefaultLimits.Bytes),
 		Marks: cmp.Or(l.Marks, DefaultLimits.Marks), Agents: cmp.Or(l.Agents, DefaultLimits.Agents),
+		SessionBytes: cmp.Or(l.SessionBytes, DefaultLimits.SessionBytes), RequestBytes: cmp.Or(l.RequestBytes, DefaultLimits.RequestBytes),
+		ObjectBytes: cmp.Or(l.ObjectBytes, DefaultLimits.ObjectBytes),
 	}
 }
 
@@ -65,7 +75,9 @@ type Stats struct {
 	Detections uint64
 	Events     uint64
 	Gaps       uint64
-	Duplicates uint64
+	// AuditEvents are stages of requests to Kubernetes APIs.
+	AuditEvents uint64
+	Duplicates  uint64
 	// Unreadable records are booked as gaps. Unknown ones are of kinds this version
 	// does not know, of an agent's test of itself, or without an event.
 	Unreadable uint64
@@ -74,8 +86,10 @@ type Stats struct {
 	Revisions  uint64
 	// Refused messages were skipped: a fault of ours.
 	Refused uint64
-	// Evicted anchors had to go although their time was not over.
-	Evicted uint64
+	// Evicted anchors had to go although their time was not over; so had sessions and
+	// requests Forgotten, which makes joins fewer.
+	Evicted   uint64
+	Forgotten uint64
 }
 
 // Machine is the state machine. It is for one goroutine.
@@ -92,6 +106,24 @@ type Machine struct {
 	shares  map[string]*share     // of those and of marks, by agent
 	marked  int                   // marks
 
+	sessions     recency[sessionKey, *session]
+	requests     recency[requestKey, *request]
+	objects      recency[objectKey, *manifest]
+	audits       map[string]*auditState // by cluster
+	pods         map[podKey]*pod
+	sessionBytes int
+	requestBytes int
+	objectBytes  int
+	// Rows that changed.
+	movedSessions map[sessionKey]bool
+	movedRequests map[requestKey]bool
+	movedObjects  map[objectKey]bool
+
+	looks     map[sessionKey]*session        // to be looked at
+	nextLook  int64                          // none before; 0: none
+	concerned map[sessionKey]map[string]bool // anchors that are about a session
+
+	failed  error              // what this message came to nothing by
 	touched map[string]*anchor // by this message
 	due     map[string]*anchor // raised, with something to tell
 	nextDue int64              // nothing is due before; 0: nothing is due
@@ -131,6 +163,9 @@ func NewMachine(limits Limits) *Machine {
 		limits: limits.orDefault(),
 		agents: newRecency[string, *agentState](), shares: make(map[string]*share),
 		waiting: newRecency[string, *anchor](), raised: newRecency[string, *anchor](),
+		sessions: newRecency[sessionKey, *session](), requests: newRecency[requestKey, *request](), objects: newRecency[objectKey, *manifest](),
+		audits: make(map[string]*auditState), pods: make(map[podKey]*pod), movedSessions: make(map[sessionKey]bool), movedRequests: make(map[requestKey]bool), movedObjects: make(map[objectKey]bool),
+		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool),
 		family: make(map[processKey]string), begun: make(map[string]uint32),
 		touched: make(map[string]*anchor), due: make(map[string]*anchor), changed: make(map[rowName]bool), moved: make(map[markKey]bool),
 	}
@@ -149,21 +184,44 @@ func (m *Machine) Apply(message Message, past Past) ([]alert.Revision, error) {
 	m.change(rowPlace, "")
 	m.past, m.out = past, nil
 	clear(m.begun)
-	envelope, now := m.decode(message)
+	log, now := m.decode(message)
 	if now != nil && now.IsValid() {
 		m.place.Now = max(m.place.Now, now.AsTime().UnixNano())
 	}
-	if envelope != nil {
-		if err := m.envelope(envelope, message.Shard); err != nil {
-			return nil, err
-		}
+	if err := m.body(log, message.Shard); err != nil {
+		return nil, err
+	}
+	m.fact = time.Time{}
+	m.lookAround()
+	if m.failed != nil {
+		return nil, m.failed
 	}
 	m.tell()
 	m.measure()
 	m.sweep()
 	m.evict()
+	m.evictEntries()
 	m.stats.Revisions += uint64(len(m.out))
 	return m.out, nil
+}
+
+// body takes in what a message says.
+func (m *Machine) body(log *collectorv1.LogMessage, shard int) error {
+	switch body := log.GetBody().(type) {
+	case *collectorv1.LogMessage_Envelope:
+		return m.envelope(body.Envelope, shard)
+	case *collectorv1.LogMessage_Audit:
+		return m.batch(body.Audit)
+	case *collectorv1.LogMessage_AuditState:
+		return m.auditHealth(body.AuditState)
+	}
+	return nil
+}
+
+// try notes an error that the message comes to nothing by.
+func (m *Machine) try(err error) bool {
+	m.failed = cmp.Or(m.failed, err)
+	return err == nil
 }
 
 func (m *Machine) now() time.Time { return time.Unix(0, m.place.Now) }
@@ -255,4 +313,5 @@ func (m *Machine) sweep() {
 		m.agents.remove(id)
 		m.change(rowAgent, id)
 	}
+	m.sweepEntries(before)
 }

@@ -23,17 +23,21 @@ const maxID = 128
 
 // decode reads a message and what the log's clock showed as it was written. One that
 // cannot be read, or is of a newer collector, says nothing.
-func (m *Machine) decode(message Message) (e *collectorv1.Envelope, now *timestamppb.Timestamp) {
-	log := &collectorv1.LogMessage{}
+func (m *Machine) decode(message Message) (log *collectorv1.LogMessage, now *timestamppb.Timestamp) {
+	log = &collectorv1.LogMessage{}
 	if err := proto.Unmarshal(message.Data, log); err != nil {
 		m.stats.Unreadable++
 		return nil, nil
 	}
 	switch body := log.Body.(type) {
 	case *collectorv1.LogMessage_Envelope:
-		return body.Envelope, body.Envelope.GetReceived()
+		return log, body.Envelope.GetReceived()
 	case *collectorv1.LogMessage_Tick:
-		return nil, body.Tick.GetTime()
+		return log, body.Tick.GetTime()
+	case *collectorv1.LogMessage_Audit:
+		return log, body.Audit.GetReceived()
+	case *collectorv1.LogMessage_AuditState:
+		return log, body.AuditState.GetTime()
 	}
 	m.stats.Unknown++
 	return nil, nil
@@ -99,6 +103,9 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 	}
 	f.at, f.uncertainty = agent.Skew.correct(f.event.GetTime(), m.now())
 	m.fact = f.at
+	if s := m.sighted(f); s != nil {
+		f.session = s.Key
+	}
 	if f.detection != nil {
 		m.stats.Detections++
 		return m.detection(f)

@@ -51,7 +51,8 @@ func (m *Machine) skip(message Message, book bool) {
 	if !book {
 		return
 	}
-	envelope, now := m.decode(message)
+	log, now := m.decode(message)
+	envelope := log.GetEnvelope()
 	if envelope == nil || !now.IsValid() {
 		return
 	}

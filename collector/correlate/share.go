@@ -19,13 +19,16 @@ type share struct {
 	bytes   int                      // of the anchors
 	raised  recency[string, *anchor] // those of them that are alerts
 	marks   recency[markKey, *mark]
+
+	sessions     recency[sessionKey, *session]
+	sessionBytes int
 }
 
 // share finds or makes the share of an agent.
 func (m *Machine) share(agentID string) *share {
 	s := m.shares[agentID]
 	if s == nil {
-		s = &share{raised: newRecency[string, *anchor](), marks: newRecency[markKey, *mark]()}
+		s = &share{raised: newRecency[string, *anchor](), marks: newRecency[markKey, *mark](), sessions: newRecency[sessionKey, *session]()}
 		m.shares[agentID] = s
 	}
 	return s
@@ -33,7 +36,7 @@ func (m *Machine) share(agentID string) *share {
 
 // leave drops the share of an agent that has nothing any more.
 func (m *Machine) leave(agentID string) {
-	if s := m.shares[agentID]; s != nil && s.anchors == 0 && s.marks.len() == 0 {
+	if s := m.shares[agentID]; s != nil && s.anchors == 0 && s.marks.len() == 0 && s.sessions.len() == 0 {
 		delete(m.shares, agentID)
 	}
 }

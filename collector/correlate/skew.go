@@ -39,10 +39,7 @@ func (s *skew) observe(now time.Time, difference time.Duration) {
 
 // offset is what to add to the agent's times, and how far off the sum may be.
 func (s *skew) offset() (add, uncertainty time.Duration) {
-	least := s.Least
-	if s.Windows == 2 {
-		least = min(least, s.Before)
-	}
+	least, _ := s.least()
 	if least >= 0 && least <= skewDelay {
 		return 0, least
 	}
@@ -83,3 +80,62 @@ func (s *skew) gap(g *sensorv1.Gap, now time.Time) *sensorv1.Gap {
 
 // known tells a time from none.
 func known(t *timestamppb.Timestamp) bool { return t != nil && t.IsValid() && t.Seconds > 0 }
+
+const (
+	// bestWay is the longest that the fastest of ten minutes' batches may take to come.
+	bestWay = 250 * time.Millisecond
+	// clockBound is how far clocks may be apart where nothing measures it: all are kept by
+	// NTP, which is better by far, and complains long before.
+	clockBound = time.Second
+)
+
+// bounds are the times, on the collector's clock, between which a time of the agent's was.
+// Its clock is behind by no more than the least difference seen, and by no more than
+// [bestWay] less; up to skewDelay a slow way can explain the difference as well, then the
+// clock may be right.
+func (s *skew) bounds(t *timestamppb.Timestamp, now time.Time) (from, until time.Time) {
+	if !known(t) || !plausible(t) {
+		return now.Add(-clockBound), now
+	}
+	least, windows := s.least()
+	switch {
+	case windows == 0:
+		from, until = t.AsTime().Add(-clockBound), t.AsTime().Add(clockBound)
+	case least > skewDelay:
+		from, until = t.AsTime().Add(least-skewDelay), t.AsTime().Add(least)
+	default:
+		from, until = t.AsTime().Add(min(0, least-bestWay)), t.AsTime().Add(least)
+	}
+	if from.After(now) {
+		from = now
+	}
+	if until.After(now) || until.Before(from) {
+		until = now
+	}
+	return from, until
+}
+
+// auditBounds are those of a time of an API server's. Of its records it is not known how
+// long they take, they may all be late: only that they are not here before they were
+// written. Less than that, the clocks are apart by [clockBound] at most.
+func (s *skew) auditBounds(t time.Time) (from, until time.Time) {
+	least, windows := s.least()
+	if windows == 0 {
+		return t.Add(-clockBound), t.Add(clockBound)
+	}
+	if least < -clockBound {
+		return t.Add(least - clockBound), t.Add(least)
+	}
+	return t.Add(-clockBound), t.Add(min(clockBound, least))
+}
+
+func (s *skew) least() (least time.Duration, windows int) {
+	least = s.Least
+	if s.Windows == 2 {
+		least = min(least, s.Before)
+	}
+	return least, s.Windows
+}
+
+// plausible tells a time that can be counted with from one that somebody made up.
+func plausible(t *timestamppb.Timestamp) bool { return t.GetSeconds() < 1<<33 }

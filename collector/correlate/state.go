@@ -27,6 +27,11 @@ const (
 	rowMark   = "mark"
 	rowAgent  = "agent"
 	rowAnchor = "anchor"
+	// Of who came into containers.
+	rowSession = "session"
+	rowRequest = "request"
+	rowObject  = "object"
+	rowAudit   = "audit"
 )
 
 type rowName struct{ kind, key string }
@@ -51,6 +56,7 @@ func (m *Machine) Changes() []Row {
 		rows = append(rows, row)
 	}
 	clear(m.moved)
+	rows = m.entryRows(rows)
 	for name := range m.changed {
 		row := Row{Kind: name.kind, Key: name.key}
 		switch name.kind {
@@ -63,6 +69,10 @@ func (m *Machine) Changes() []Row {
 		case rowAnchor:
 			if a := m.known(name.key); a != nil {
 				row.Body = encode(a.keep())
+			}
+		case rowAudit:
+			if a := m.audits[name.key]; a != nil {
+				row.Body = encode(a)
 			}
 		}
 		rows = append(rows, row)
@@ -164,6 +174,8 @@ func (m *Machine) restoreRow(row Row) error {
 			return err
 		}
 		return m.restoreAnchor(kept)
+	case rowSession, rowRequest, rowObject, rowAudit:
+		return m.restoreEntry(row)
 	default:
 		return errors.New("of an unknown kind")
 	}
@@ -212,6 +224,7 @@ func (m *Machine) restored() {
 		s.marks.sort(func(k *mark) uint64 { return k.Serial })
 		s.raised.sort(func(a *anchor) uint64 { return a.Serial })
 	}
+	m.restoredEntries()
 	m.agents.sort(func(a *agentState) uint64 { return a.Serial })
 	m.waiting.sort(func(a *anchor) uint64 { return a.Serial })
 	m.raised.sort(func(a *anchor) uint64 { return a.Serial })
@@ -219,5 +232,6 @@ func (m *Machine) restored() {
 		for _, id := range a.Family {
 			m.family[processKey{a.Alert.GetAsset().GetAgentId(), id}] = a.Key
 		}
+		m.watch(a)
 	}
 }

@@ -110,6 +110,7 @@ func (m *Machine) context(a *anchor) {
 		case !w.Door && before > contextWindow: // of another story
 		default:
 			m.take(a, w.Evidence, w.Uncertainty, w.Process)
+			m.belongs(a, w.Session)
 			m.link(a, w.Link)
 		}
 	}
@@ -149,6 +150,9 @@ func (m *Machine) absorb(a *anchor, process string) {
 				m.worsen(a, meaningOf(&sensorv1.Detection{Rule: e.Rule, Severity: e.Severity}).severity)
 				m.link(a, key)
 			}
+			for _, session := range other.Sessions {
+				m.belongs(a, session)
+			}
 		}
 	}
 }
@@ -179,16 +183,17 @@ func (m *Machine) telemetry(f *fact) error {
 	if a == nil || f.at.UnixNano()-a.Last > int64(quiet) {
 		if a == nil { // else: the episode is over, and nothing decides that another one begins
 			a = m.anchor(w.identity, w.key, f)
-			a.wait(&waitingFact{Evidence: f.evidence(role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Door: door})
+			a.wait(&waitingFact{Evidence: f.evidence(role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Door: door, Session: f.session})
 		}
 		return nil
 	}
 	first, last := time.Unix(0, a.First), time.Unix(0, a.Last)
 	if door {
-		waits := &waitingFact{Evidence: f.evidence(role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Door: true}
+		waits := &waitingFact{Evidence: f.evidence(role), Process: alert.Shorten(f.event.GetProcess()), Uncertainty: f.uncertainty, Door: true, Session: f.session}
 		m.touchAnchor(a)
 		if throughDoor(a, waits) {
 			m.take(a, waits.Evidence, waits.Uncertainty, waits.Process)
+			m.belongs(a, f.session)
 		} else {
 			a.wait(waits)
 		}
@@ -202,6 +207,7 @@ func (m *Machine) telemetry(f *fact) error {
 		m.adopt(a, f.event.GetProcess().GetId())
 	}
 	m.take(a, f.evidence(role), f.uncertainty, f.event.Process)
+	m.belongs(a, f.session)
 	return nil
 }
 

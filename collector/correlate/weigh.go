@@ -44,6 +44,7 @@ type meaning struct {
 }
 
 const (
+	low      = sensorv1.Severity_SEVERITY_LOW
 	medium   = sensorv1.Severity_SEVERITY_MEDIUM
 	high     = sensorv1.Severity_SEVERITY_HIGH
 	critical = sensorv1.Severity_SEVERITY_CRITICAL

@@ -1,0 +1,167 @@
+package correlate
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// What is remembered of ways into containers is bounded in bytes: sessions by shares of
+// agents, as anchors are; requests and objects come from the API servers alone. What had to
+// go costs joins, and never makes a wrong one: of a session the agent's horizon is kept.
+
+// sweepEntries forgets what is over.
+func (m *Machine) sweepEntries(before func(time.Duration) int64) {
+	for _, s := range m.sessions.all() {
+		if s.stamp.At >= before(sessionKeptIdle) {
+			break
+		}
+		if s.Due == 0 && (s.stamp.At < before(sessionKept) || s.Attribution == unsaid || s.Attribution == byKubelet) {
+			m.forgetSession(s)
+		}
+	}
+	for _, r := range m.requests.all() {
+		if r.At >= before(recordKept) {
+			break
+		}
+		if open := r.End == 0 && r.Kind != entryExec; !open || r.At < before(sessionKept) {
+			m.forgetRequest(r)
+		}
+	}
+	for _, o := range m.objects.all() {
+		if o.At >= before(forget) {
+			break
+		}
+		m.forgetObject(o)
+	}
+	for cluster, a := range m.audits {
+		if a.At < before(forget) {
+			delete(m.audits, cluster)
+			m.change(rowAudit, cluster)
+		}
+	}
+}
+
+// evictEntries keeps the bounds.
+func (m *Machine) evictEntries() {
+	for m.sessionBytes > m.limits.SessionBytes {
+		agentID := m.fullest(func(s *share) int { return s.sessionBytes })
+		for _, s := range m.shares[agentID].sessions.all() {
+			m.stats.Forgotten++
+			m.forgetSession(s)
+			break
+		}
+	}
+	for _, r := range m.requests.all() {
+		if m.requestBytes <= m.limits.RequestBytes {
+			break
+		}
+		m.stats.Forgotten++
+		m.forgetRequest(r)
+	}
+	for _, o := range m.objects.all() {
+		if m.objectBytes <= m.limits.ObjectBytes {
+			break
+		}
+		m.stats.Forgotten++
+		m.forgetObject(o)
+	}
+}
+
+// entryRows are the rows of what is remembered of entries that changed.
+func (m *Machine) entryRows(rows []Row) []Row {
+	for key := range m.movedSessions {
+		row := Row{Kind: rowSession, Key: key.row()}
+		if s := m.sessions.get(key); s != nil {
+			row.Body = encode(s)
+		}
+		rows = append(rows, row)
+	}
+	for key := range m.movedRequests {
+		row := Row{Kind: rowRequest, Key: key.row()}
+		if r := m.requests.get(key); r != nil {
+			row.Body = encode(r)
+		}
+		rows = append(rows, row)
+	}
+	for key := range m.movedObjects {
+		row := Row{Kind: rowObject, Key: key.row()}
+		if o := m.objects.get(key); o != nil {
+			row.Body = encode(o)
+		}
+		rows = append(rows, row)
+	}
+	clear(m.movedSessions)
+	clear(m.movedRequests)
+	clear(m.movedObjects)
+	return rows
+}
+
+// restoreEntry takes a row of what is remembered of entries.
+func (m *Machine) restoreEntry(row Row) error {
+	switch row.Kind {
+	case rowSession:
+		s := &session{}
+		if err := json.Unmarshal(row.Body, s); err != nil {
+			return err
+		}
+		s.Requests = slices.DeleteFunc(s.Requests, func(r storedRequest) bool { return r.Request == nil })
+		if s.Attribution == joined && len(s.Requests) == 0 {
+			return errors.New("joined with nothing")
+		}
+		m.insertSession(s)
+		if s.Due != 0 {
+			m.look(s, s.Due)
+		}
+	case rowRequest:
+		r := &request{}
+		if err := json.Unmarshal(row.Body, r); err != nil {
+			return err
+		}
+		if r.Told.Request == nil {
+			return errors.New("of nobody")
+		}
+		m.insertRequest(r)
+	case rowObject:
+		o := &manifest{}
+		if err := json.Unmarshal(row.Body, o); err != nil {
+			return err
+		}
+		m.objects.add(o.Key, o)
+		m.resizeObject(o)
+	case rowAudit:
+		a := &auditState{}
+		if err := json.Unmarshal(row.Body, a); err != nil {
+			return err
+		}
+		m.audits[a.Cluster] = a
+	}
+	return nil
+}
+
+// restoredEntries puts in order what came in any.
+func (m *Machine) restoredEntries() {
+	for _, s := range m.shares {
+		s.sessions.sort(func(s *session) uint64 { return s.Serial })
+	}
+	m.sessions.sort(func(s *session) uint64 { return s.Serial })
+	m.requests.sort(func(r *request) uint64 { return r.Serial })
+	m.objects.sort(func(o *manifest) uint64 { return o.Serial })
+}
+
+func timestamp(at int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, at)) }
+
+// unixNano is 0 for a time that is none, or cannot be counted with.
+func unixNano(t *timestamppb.Timestamp) int64 {
+	if !known(t) || !plausible(t) {
+		return 0
+	}
+	return t.AsTime().UnixNano()
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
