@@ -27,9 +27,9 @@ import (
 // second, or one who does and one whose record was lost. So a join is a proof. It assumes
 //
 //  1. a request that was granted began exactly one session, within the bounds above;
-//  2. the session is known: agents report each, once and within [Machine.hold], or book a
-//     gap, or the machine knows that it forgot some ([agentState.Horizon]): then of the
-//     requests of that time nothing is assumed;
+//  2. the session is known: once it must have begun ([Machine.awaited]) it is here, or its
+//     agent books a gap, or the machine knows that it forgot some ([agentState.Horizon]). Of
+//     requests of which that cannot be said nothing is assumed: their session may be missing;
 //
 // and not that records are complete, prompt or in order, nor that sessions have requests at
 // all: probes, crictl and whoever stole the kubelet's key begin some without. A session is
@@ -37,6 +37,9 @@ import (
 // session of its own ([tangle.prove]). Records that come later only take ways away, or show
 // that (1) does not hold; so what is proved stays, whatever is still on its way. What could
 // be several requests' is ambiguous, and says of which.
+//
+// A record can be here before its session must be: then the session is ambiguous for now,
+// with the request named, and joined when that time is over.
 //
 // Thus commands that differ are joined, and equal ones that are further apart than clocks
 // and the start-up of the first, in any order of their records: the last request can only
@@ -58,12 +61,16 @@ const (
 	debugStartup = 20 * time.Minute
 	// widest is the widest that bounds of a session's beginning are, or those of a request.
 	widest = skewDelay + 2*clockBound
-	// holdLeast and holdMost bound how long after a request the sessions of that time are
-	// waited for: four times as long as they took to begin lately. What came has rest for
-	// arrivalHold.
-	holdLeast   = 2 * time.Second
-	holdMost    = 15 * time.Second
+	// arrivalHold is how long after what came the rest of its time is waited for; of an
+	// agent that was away, catchUp.
 	arrivalHold = time.Second
+	catchUp     = 15 * time.Second
+	// swiftLeast and swiftTimes: a node whose sessions took no time to begin lately, at
+	// least swiftSeen of them, is taken to need no more than so much, or so many times the
+	// slowest, for those on their way.
+	swiftLeast = 2 * time.Second
+	swiftTimes = 4
+	swiftSeen  = 5
 	// maxComponent bounds what is looked at together.
 	maxComponent = 1024
 )
@@ -231,9 +238,9 @@ type answer struct {
 	joined   bool
 }
 
-// disentangle answers for a session, and for those that it cannot be told of without; not
-// before a time, for sessions may be on their way that change it.
-func (m *Machine) disentangle(p *pod, start *session) (answers map[*session]answer, notBefore int64) {
+// disentangle answers for a session, and for those that it cannot be told of without. At a
+// time, unless that is 0, more can be said: sessions may be on their way until then.
+func (m *Machine) disentangle(p *pod, start *session) (answers map[*session]answer, again int64) {
 	places := map[*session]int{start: 0}
 	sessions, requests := []*session{start}, []*request{}
 	asked := make(map[*request]bool)
@@ -258,8 +265,11 @@ func (m *Machine) disentangle(p *pod, start *session) (answers map[*session]answ
 				edges = append(edges, places[s])
 			}
 			t.edges = append(t.edges, edges)
-			t.unsure = append(t.unsure, m.unsure(r, found))
-			notBefore = max(notBefore, r.Until+int64(m.hold(start.Key.Agent)))
+			awaited := m.awaited(r, found)
+			if awaited > m.place.Now && (again == 0 || awaited < again) {
+				again = awaited
+			}
+			t.unsure = append(t.unsure, awaited > m.place.Now || m.unsure(r, found))
 		}
 		if len(sessions)+len(requests) > maxComponent {
 			return map[*session]answer{start: {requests: p.requestsOf(start)}}, 0
@@ -268,7 +278,7 @@ func (m *Machine) disentangle(p *pod, start *session) (answers map[*session]answ
 	t.sessions = len(sessions)
 	owner, ok := t.prove()
 	if !ok {
-		return answers, notBefore
+		return answers, again
 	}
 	proved := make(map[*request]bool)
 	for _, r := range owner {
@@ -285,32 +295,54 @@ func (m *Machine) disentangle(p *pod, start *session) (answers map[*session]answ
 		a.requests = slices.DeleteFunc(a.requests, func(r *request) bool { return proved[r] })
 		answers[s] = a
 	}
-	return answers, notBefore
+	return answers, again
 }
 
-// hold is how long after a request sessions of the agent are waited for.
-func (m *Machine) hold(agentID string) time.Duration {
-	agent := m.agents.get(agentID)
-	if agent == nil {
-		return holdLeast
+// awaited is until when a session that the request began is waited for.
+func (m *Machine) awaited(r *request, found []*session) int64 {
+	until := r.latest()
+	if r.Kind == entryExec {
+		swift := int64(0)
+		for _, s := range found {
+			agent := m.agents.get(s.Key.Agent)
+			if agent == nil {
+				return until + int64(arrivalHold)
+			}
+			swift = max(swift, int64(agent.Slowest.bound(m.place.Now)))
+		}
+		until = min(until, r.Until+swift)
 	}
-	return min(max(holdLeast, 4*agent.Slowest.most()), holdMost)
+	return until + int64(arrivalHold)
 }
 
-// slowest is the most of some observations of the last minutes.
+// slowest is how long it took at the most, of what was observed in the last minutes.
 type slowest struct {
 	Since        int64
 	Most, Before time.Duration
+	Seen, Had    int // now and before
 }
 
 func (s *slowest) observe(now int64, d time.Duration) {
-	if now-s.Since > int64(skewWindow) {
-		s.Before, s.Most, s.Since = s.Most, 0, now
+	if s.over(now) {
+		s.Before, s.Had = s.Most, s.Seen
+		if now-s.Since > 2*int64(skewWindow) {
+			s.Before, s.Had = 0, 0
+		}
+		s.Most, s.Seen, s.Since = 0, 0, now
 	}
 	s.Most = max(s.Most, d)
+	s.Seen = min(s.Seen+1, swiftSeen)
 }
 
-func (s *slowest) most() time.Duration { return max(s.Most, s.Before) }
+func (s *slowest) over(now int64) bool { return now-s.Since > int64(skewWindow) }
+
+// bound is how long it takes from now on, at the most.
+func (s *slowest) bound(now int64) time.Duration {
+	if s.Seen+s.Had < swiftSeen || now-s.Since > 2*int64(skewWindow) {
+		return startup
+	}
+	return min(startup, max(swiftLeast, swiftTimes*max(s.Most, s.Before)))
+}
 
 // arrived has a session looked at that came, or of which more became known.
 func (m *Machine) arrived(s *session) {
@@ -320,8 +352,8 @@ func (m *Machine) arrived(s *session) {
 		return
 	}
 	hold := arrivalHold
-	if m.place.Now-s.Until > int64(holdMost) {
-		hold = holdMost // the agent has been away: more may be on its way
+	if m.place.Now-s.Until > int64(catchUp) {
+		hold = catchUp // the agent has been away: more may be on its way
 	}
 	m.look(s, m.place.Now+int64(hold))
 	if s.Attribution == unsaid && !s.Init {
@@ -394,10 +426,9 @@ func (m *Machine) lookAround() {
 			}
 			continue
 		}
-		answers, notBefore := m.disentangle(p, s)
-		if notBefore > m.place.Now {
-			m.look(s, notBefore)
-			continue
+		answers, again := m.disentangle(p, s)
+		if a := answers[s]; again != 0 && !a.joined && len(a.requests) > 0 {
+			m.look(s, again)
 		}
 		order := make([]*session, 0, len(answers))
 		for other := range answers {

@@ -1,0 +1,296 @@
+package correlate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/seawall-security/seawall/collector/alert"
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
+	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
+)
+
+// story is sessions and records of one pod, in the order and at the times they come.
+type story struct {
+	*stream
+}
+
+func newStory(t testing.TB) *story {
+	s := &story{stream: &stream{t: t}}
+	s.at(noon, func(l *logWriter) { l.receiving(t, noon, noon.Add(-time.Hour), 0) })
+	return s
+}
+
+func after(d time.Duration) time.Time { return noon.Add(d) }
+
+// session is reported 100 ms after it began.
+func (s *story) session(c comeIn) {
+	s.sequence++
+	r := c.record(s.sequence)
+	s.at(c.at.Add(100*time.Millisecond), func(l *logWriter) { l.send(s.t, testAgent, c.at.Add(100*time.Millisecond), 0, r) })
+}
+
+// record comes at a time: the beginning of a request, and its end if it has one.
+func (s *story) record(at time.Time, a ask) {
+	events := []*auditv1.Event{a.event(auditv1.Stage_STAGE_STARTED)}
+	if !a.end.IsZero() {
+		events = append(events, a.event(auditv1.Stage_STAGE_COMPLETE))
+	}
+	s.events(at, events...)
+}
+
+func (s *story) events(at time.Time, events ...*auditv1.Event) {
+	s.at(at, func(l *logWriter) { l.audit(s.t, at, events...) })
+}
+
+// nothing keeps the audit log going, once a second.
+func (s *story) chatter(from, until time.Duration) {
+	for d := from; d < until; d += time.Second {
+		s.record(after(d), ask{id: "chatter", at: after(d), args: []string{"nothing"}})
+	}
+}
+
+// answers is what is known of each session at the end: "s1=r1", "s2=r1|r2?", "s3=unattributed".
+func answersOf(m *Machine) string {
+	var out []string
+	for _, s := range m.pods[podKey{testCluster, "store", testPod}].sessions {
+		if s.Init {
+			continue
+		}
+		var names []string
+		for _, r := range s.Requests {
+			names = append(names, r.AuditId)
+		}
+		text := s.Key.ID + "=" + strings.Join(names, "|")
+		switch s.Attribution {
+		case joined:
+		case ambiguous:
+			text += "?"
+		default:
+			text += strings.ToLower(strings.TrimPrefix(s.Attribution.String(), "ATTRIBUTION_"))
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, " ")
+}
+
+// run plays the story until a time, making the machine anew from its rows at random places.
+func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
+	s.t.Helper()
+	m, rows := NewMachine(Limits{}), make(map[rowName]string)
+	r := rand.New(rand.NewPCG(1, 2))
+	var revisions []*alertv1.Alert
+	for _, message := range s.log(noon, after(until)) {
+		found, err := m.Apply(message, past(&revisions))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, revision := range found {
+			revisions = append(revisions, proto.CloneOf(revision.Alert))
+		}
+		if keepRows(rows, m); r.IntN(10) == 0 {
+			m = NewMachine(Limits{})
+			for name, body := range rows {
+				if err := m.restore(Row{name.kind, name.key, []byte(body)}); err != nil {
+					s.t.Fatal(err)
+				}
+			}
+			m.restored()
+		}
+	}
+	return m, revisions
+}
+
+func TestJoin(t *testing.T) {
+	sh := []string{"sh"}
+	second := func(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+	come := func(id string, at float64, args ...string) comeIn {
+		return comeIn{id: id, at: after(second(at)), args: args}
+	}
+	request := func(id string, at, end float64, args ...string) ask {
+		a := ask{id: id, at: after(second(at)), args: args}
+		if end > 0 {
+			a.end = after(second(end))
+		}
+		return a
+	}
+	for _, test := range []struct {
+		name  string
+		tell  func(s *story)
+		until float64
+		want  string
+	}{
+		{"one", func(s *story) {
+			s.session(come("s", 10, "id"))
+			s.record(after(second(12)), request("r", 9.9, 10.1, "id"))
+		}, 20, "s=r"},
+		{"named-at-once-joined-when-no-other-can-come", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.record(after(second(10.3)), request("r", 9.9, 0, sh...))
+		}, 15, "s=r?"},
+		{"and-then", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.record(after(second(10.3)), request("r", 9.9, 0, sh...))
+		}, 50, "s=r"},
+		{"record-first", func(s *story) {
+			s.record(after(second(10)), request("r", 9.9, 0, "id"))
+			s.session(come("s", 20, "id"))
+		}, 50, "s=r"},
+		{"two-apart", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 13, "sh"))
+			s.record(after(second(60)), request("r2", 12.9, 0, sh...))
+			s.record(after(second(61)), request("r1", 9.9, 0, sh...))
+		}, 70, "s1=r1 s2=r2"},
+		{"two-apart-the-first-record-lost", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 13, "sh"))
+			s.record(after(second(60)), request("r2", 12.9, 0, sh...))
+			s.chatter(second(60), second(70))
+		}, 70, "s1=unattributed s2=r2"},
+		{"two-apart-the-second-record-lost", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 13, "sh"))
+			s.record(after(second(60)), request("r1", 9.9, 0, sh...))
+		}, 70, "s1=r1? s2=r1?"},
+		{"two-apart-the-second-record-lost-the-first-over", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 15, "sh"))
+			s.record(after(second(60)), request("r1", 9.9, 10.5, sh...))
+			s.chatter(second(60), second(70))
+		}, 70, "s1=r1 s2=unattributed"},
+		{"two-at-once", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 10.2, "sh"))
+			s.record(after(second(60)), request("r1", 9.9, 0, sh...))
+			s.record(after(second(60)), request("r2", 10.1, 0, sh...))
+		}, 70, "s1=r1|r2? s2=r1|r2?"},
+		{"two-at-once-with-and-without-terminal", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(comeIn{id: "s2", at: after(second(10.2)), args: sh, tty: "pts/0"})
+			s.record(after(second(60)), request("r1", 9.9, 0, sh...))
+			s.record(after(second(60)), ask{id: "r2", at: after(second(10.1)), args: sh, tty: "yes"})
+		}, 70, "s1=r1 s2=r2"},
+		{"granted-twice-began-once", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.record(after(second(60)), request("r1", 9.8, 0, sh...))
+			s.record(after(second(60)), request("r2", 9.9, 0, sh...))
+		}, 70, "s=r1|r2?"},
+		{"refused", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			e := request("r", 9.9, 0, sh...).event(auditv1.Stage_STAGE_COMPLETE)
+			e.Code = 403
+			s.events(after(second(60)), e)
+			s.chatter(second(60), second(70))
+		}, 70, "s=unattributed"},
+		{"ten-minutes-late", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.record(after(10*time.Minute), request("r", 9.9, 0, sh...))
+		}, 602, "s=r"},
+		{"other-command", func(s *story) {
+			s.session(come("s", 10, "id"))
+			s.record(after(second(60)), request("r", 9.9, 0, sh...))
+			s.chatter(second(60), second(70))
+		}, 70, "s=unattributed"},
+		{"script", func(s *story) {
+			c := come("s", 10, "/bin/sh", "/bin/x", "a")
+			s.session(c)
+			s.record(after(second(60)), request("r", 9.9, 0, "x", "a"))
+		}, 70, "s=r"},
+		{"the-same-audit-id-twice", func(s *story) { // clients can choose it
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 20, "sh"))
+			s.record(after(second(60)), request("r", 9.9, 0, sh...))
+			s.record(after(second(60)), request("r", 19.9, 0, sh...))
+		}, 70, "s1=r s2=r"},
+		{"something-was-lost-then", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			g := &sensorv1.Record{BootId: "boot", Body: &sensorv1.Record_Gap{Gap: &sensorv1.Gap{
+				Class: "process_exec", Stage: "kernel", Since: timestamppb.New(after(second(10))), Until: timestamppb.New(after(second(11))), Count: 1}}}
+			s.sequence++
+			s.at(after(second(30)), func(l *logWriter) { l.send(s.t, testAgent, after(second(30)), 0, g) })
+			s.record(after(second(60)), request("r", 9.9, 0, sh...))
+		}, 70, "s=r?"},
+		{"and-it-became-known-later", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			g := &sensorv1.Record{BootId: "boot", Body: &sensorv1.Record_Gap{Gap: &sensorv1.Gap{
+				Class: "entry", Stage: "spool", Since: timestamppb.New(after(second(10))), Until: timestamppb.New(after(second(11))), Count: 1}}}
+			s.sequence++
+			s.record(after(second(60)), request("r", 9.9, 0, sh...))
+			s.at(after(second(65)), func(l *logWriter) { l.send(s.t, testAgent, after(second(65)), 0, g) })
+		}, 70, "s=r?"},
+		{"off", func(s *story) {
+			s.at(after(time.Second), func(l *logWriter) {
+				l.condition(s.t, after(time.Second), noon, 0, collectorv1.AuditCondition_AUDIT_CONDITION_OFF)
+			})
+			s.session(come("s", 10, "sh"))
+		}, 70, "s=unavailable"},
+		{"waits", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.chatter(second(10), second(50))
+		}, 50, "s=waiting"},
+		{"nothing-came-since", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.chatter(second(10), second(50))
+		}, 200, "s=waiting"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStory(t)
+			test.tell(s)
+			m, _ := s.run(second(test.until))
+			if got := answersOf(m); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestEqualCommandsApart: where all records come, in whatever order, equal commands are
+// joined that are further apart than the clocks and the start-up.
+func TestEqualCommandsApart(t *testing.T) {
+	for seed := range uint64(5) {
+		r := rand.New(rand.NewPCG(seed, 3))
+		s, want := newStory(t), []string{}
+		for i := range 20 {
+			at := after(time.Duration(10+2*i) * time.Second)
+			s.session(comeIn{id: fmt.Sprintf("s%02d", i), at: at.Add(time.Duration(50+r.IntN(500)) * time.Millisecond), args: []string{"sh"}})
+			s.record(at.Add(time.Duration(r.Int64N(int64(10*time.Minute)))), ask{id: fmt.Sprint("r", i), at: at, args: []string{"sh"}})
+			want = append(want, fmt.Sprintf("s%02d=r%d", i, i))
+		}
+		m, _ := s.run(15 * time.Minute)
+		if got := answersOf(m); got != strings.Join(want, " ") {
+			t.Errorf("seed %d: got %s", seed, got)
+		}
+	}
+}
+
+// TestForgottenSessionsProveNothing: of a session that had to go another one alike must not
+// take the place.
+func TestForgottenSessionsProveNothing(t *testing.T) {
+	s := newStory(t)
+	s.session(comeIn{id: "s1", at: after(10 * time.Second), args: []string{"sh"}})
+	for i := range 30 {
+		s.session(comeIn{id: fmt.Sprint("x", i), at: after(11 * time.Second), args: []string{"x", fmt.Sprint(i)}})
+	}
+	s.session(comeIn{id: "s2", at: after(12 * time.Second), args: []string{"sh"}})
+	s.record(after(60*time.Second), ask{id: "r1", at: after(9900 * time.Millisecond), args: []string{"sh"}})
+	m := NewMachine(Limits{SessionBytes: 8 << 10})
+	for _, message := range s.log(noon, after(70*time.Second)) {
+		if _, err := m.Apply(message, func(alert.Identity) (uint32, error) { return 0, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := m.sessions.get(sessionKey{testAgent, "s2"}); m.sessions.get(sessionKey{testAgent, "s1"}) != nil || got.Attribution != ambiguous {
+		t.Errorf("got %+v", got)
+	}
+	if m.sessionBytes > 8<<10 || m.stats.Forgotten == 0 {
+		t.Errorf("%d bytes, %d forgotten", m.sessionBytes, m.stats.Forgotten)
+	}
+}
