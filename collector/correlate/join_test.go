@@ -87,7 +87,8 @@ func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
 	m, rows := NewMachine(Limits{}), make(map[rowName]string)
 	r := rand.New(rand.NewPCG(1, 2))
 	var revisions []*alertv1.Alert
-	for _, message := range s.log(noon, after(until)) {
+	messages := s.log(noon, after(until))
+	for _, message := range messages {
 		found, err := m.Apply(message, past(&revisions))
 		if err != nil {
 			s.t.Fatal(err)
@@ -95,7 +96,7 @@ func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
 		for _, revision := range found {
 			revisions = append(revisions, proto.CloneOf(revision.Alert))
 		}
-		if keepRows(rows, m); r.IntN(10) == 0 {
+		if keepRows(rows, m); r.IntN(10+len(messages)/10) == 0 {
 			m = NewMachine(Limits{})
 			for name, body := range rows {
 				if err := m.restore(Row{name.kind, name.key, []byte(body)}); err != nil {

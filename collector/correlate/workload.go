@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"encoding/json"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -304,8 +305,11 @@ func (m *Machine) isProbe(s *session) bool {
 	// the session are tried without it.
 	for i := 1; i < min(len(s.Args), maxInterpreter+1); i++ {
 		if s.Filename != "" && s.Args[i] == s.Filename {
-			if _, found := slices.BinarySearch(o.Pod.Probes, probeHash(s.Container, s.Args[i:])); found {
-				return true
+			for _, name := range []string{s.Args[i], path.Base(s.Args[i])} {
+				command := append([]string{name}, s.Args[i+1:]...)
+				if _, found := slices.BinarySearch(o.Pod.Probes, probeHash(s.Container, command)); found {
+					return true
+				}
 			}
 		}
 	}
