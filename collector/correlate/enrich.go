@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -78,6 +79,17 @@ func (m *Machine) enrichPod(key podKey) {
 	}
 }
 
+// enrichNamespace looks at all alerts of a namespace again.
+func (m *Machine) enrichNamespace(cluster, namespace string) {
+	keys := make(map[string]bool)
+	for key, p := range m.pods {
+		if key.Cluster == cluster && key.Namespace == namespace {
+			maps.Copy(keys, p.anchors)
+		}
+	}
+	m.enrichAll(keys)
+}
+
 func (m *Machine) enrichAll(keys map[string]bool) {
 	for _, key := range sortedKeys(keys) {
 		if a := m.raised.get(key); a != nil {
@@ -143,6 +155,13 @@ func (m *Machine) doors(a *anchor, entries map[string]*alertv1.Entry) {
 			own = s
 		}
 	}
+	for name, e := range entries { // what is remembered is found again, if it still holds
+		if e.Kind == entryAttach || e.Kind == entryForward {
+			e = proto.CloneOf(e)
+			e.Requests = slices.DeleteFunc(e.Requests, func(r *alertv1.Request) bool { return p.remembers(r.AuditId, unixNano(r.Time)) })
+			entries[name] = e
+		}
+	}
 	for _, r := range p.requests {
 		var open func(*alertv1.Evidence) bool
 		name := &alertv1.Entry{Kind: r.Kind, Attribution: ambiguous}
@@ -168,20 +187,23 @@ func (m *Machine) doors(a *anchor, entries map[string]*alertv1.Entry) {
 		}
 		known := entries[entryName(name)]
 		if known == nil {
-			name.Time = r.Told.Time
 			known = name
-		} else {
-			known = proto.CloneOf(known)
-		}
-		entries[entryName(name)] = known
-		if slices.ContainsFunc(known.Requests, func(have *alertv1.Request) bool { return have.AuditId == r.Key.AuditID }) {
-			continue
+			entries[entryName(name)] = known
 		}
 		if len(known.Requests) == maxCandidates {
-			known.RequestsOmitted++
+			known.RequestsOmitted = max(known.RequestsOmitted, 1)
 			continue
 		}
 		known.Requests = append(known.Requests, r.Told.Request)
+	}
+	for name, e := range entries {
+		if e.Kind == entryAttach || e.Kind == entryForward {
+			if len(e.Requests) == 0 {
+				delete(entries, name)
+				continue
+			}
+			e.Time = e.Requests[0].Time
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 const (
 	tagUnattributed = "unattributed"
 	tagExplained    = "explained"
+	tagPastRuntime  = "past-runtime"
 )
 
 // worthAlert reports whether an entry that nobody asked the API for is told by itself. A
@@ -69,6 +70,9 @@ func (m *Machine) raiseEntry(s *session, identity alert.Identity) {
 		Kind: sensorv1.Kind_KIND_PROCESS_EXEC,
 	}, f.uncertainty, alert.Shorten(process))
 	a.Alert.Tags = union(a.Alert.Tags, []string{tagUnattributed})
+	if s.Past {
+		a.Alert.Tags = union(a.Alert.Tags, []string{tagPastRuntime})
+	}
 	a.Alert.Tactics = union(a.Alert.Tactics, []string{"TA0002"})
 	a.Alert.Techniques = union(a.Alert.Techniques, []string{"T1609"})
 	m.worsen(a, high)
@@ -85,6 +89,9 @@ func entryTitle(al *alertv1.Alert) string {
 		case unavailable:
 			return "Entry of which records are missing"
 		}
+	}
+	if slices.Contains(al.Tags, tagPastRuntime) {
+		return "Entry past the container runtime"
 	}
 	return "Entry past the Kubernetes API"
 }

@@ -214,6 +214,9 @@ func (p *pod) requestsOf(s *session) (found []*request) {
 
 // unsure reports whether a session that the request began may be missing.
 func (m *Machine) unsure(r *request, found []*session) bool {
+	if len(r.Added) > 1 {
+		return true // most of them were there before
+	}
 	from, until := r.From, r.latest()
 	for _, s := range found {
 		agent := m.agents.get(s.Key.Agent)
@@ -300,19 +303,18 @@ func (m *Machine) disentangle(p *pod, start *session) (answers map[*session]answ
 
 // awaited is until when a session that the request began is waited for.
 func (m *Machine) awaited(r *request, found []*session) int64 {
-	until := r.latest()
-	if r.Kind == entryExec {
-		swift := int64(0)
-		for _, s := range found {
-			agent := m.agents.get(s.Key.Agent)
-			if agent == nil {
-				return until + int64(arrivalHold)
-			}
-			swift = max(swift, int64(agent.Slowest.bound(m.place.Now)))
-		}
-		until = min(until, r.Until+swift)
+	if r.Kind == entryDebug {
+		return 0 // a pod has but one container of a name
 	}
-	return until + int64(arrivalHold)
+	swift := int64(0)
+	for _, s := range found {
+		agent := m.agents.get(s.Key.Agent)
+		if agent == nil {
+			return r.latest() + int64(arrivalHold)
+		}
+		swift = max(swift, int64(agent.Slowest.bound(m.place.Now)))
+	}
+	return min(r.latest(), r.Until+swift) + int64(arrivalHold)
 }
 
 // slowest is how long it took at the most, of what was observed in the last minutes.
@@ -390,6 +392,9 @@ func (m *Machine) asked(r *request) {
 func (m *Machine) ended(r *request, at int64) {
 	before := m.sessionsOf(m.pods[r.Pod], r)
 	r.End = at
+	if r.Kind == entryAttach || r.Kind == entryForward {
+		m.enrichPod(r.Pod)
+	}
 	for _, s := range before {
 		if r.Kind == entryExec && s.From > r.latest() {
 			m.look(s, m.place.Now+int64(arrivalHold))

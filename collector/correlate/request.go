@@ -262,18 +262,26 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 		r.From, r.Until = from.UnixNano(), until.UnixNano()
 		// The clock's own word, moved where it is known to be wrong.
 		r.Told = storedRequest{tellRequest(roleEntry, e, min(max(key.Time, r.From), r.Until))}
+		r.End = endOf(clock, e)
 		m.insertRequest(r)
 		m.asked(r)
-	}
-	if e.Stage == auditv1.Stage_STAGE_COMPLETE && known(e.StageTime) && plausible(e.StageTime) {
-		_, until := clock.auditBounds(e.StageTime.AsTime())
-		if r.End == 0 {
-			m.ended(r, until.UnixNano())
+	default:
+		if end := endOf(clock, e); end != 0 && r.End == 0 {
+			m.ended(r, end)
 		}
 	}
 	m.touch(&r.stamp)
 	m.requests.touch(key)
 	m.movedRequests[key] = true
+}
+
+// endOf is when the event's request was over, at the latest; 0: it need not be.
+func endOf(clock *skew, e *auditv1.Event) int64 {
+	if e.Stage != auditv1.Stage_STAGE_COMPLETE || !known(e.StageTime) || !plausible(e.StageTime) {
+		return 0
+	}
+	_, until := clock.auditBounds(e.StageTime.AsTime())
+	return until.UnixNano()
 }
 
 // toldOf reports whether a request that is not remembered was joined before: its end comes

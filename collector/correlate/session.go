@@ -130,7 +130,7 @@ const sessionTouched = 10 * time.Minute
 func (m *Machine) newSession(key sessionKey, f *fact, told *sensorv1.Session) *session {
 	s := &session{
 		Key: key, Cluster: cutID(f.cluster), Node: cutID(f.node), Init: told.Init, Root: cutID(told.RootId), ContainerID: cutID(told.ContainerId),
-		TTY: cutID(told.Tty), Escaped: f.event.Escaped, Past: isPast(f.event), Event: f.eventID(),
+		TTY: cutID(told.Tty), Escaped: f.event.Escaped, Past: isPast(told), Event: f.eventID(),
 	}
 	s.Args, s.Truncated = cutArgs(told.Args, told.ArgsTruncated)
 	begun := told.Time
@@ -166,14 +166,20 @@ func (s *session) learn(f *fact, told *sensorv1.Session) (more bool) {
 
 // begins reports whether with the event its session began.
 func begins(e *sensorv1.Event) bool {
-	return e.GetExec().GetEntered() && e.GetProcess().GetId() == e.GetSession().GetRootId()
+	return e.Entry || e.GetExec().GetEntered() && e.GetProcess().GetId() == e.GetSession().GetRootId()
 }
 
-// entered is the container that the event's session is in; nil: the event does not say.
-func entered(e *sensorv1.Event) *sensorv1.Container { return e.GetContainer() }
+// entered is the container that the event's session is in, as far as the event says: of
+// one that came past the runtime the event's own container is where it came from.
+func entered(e *sensorv1.Event) *sensorv1.Container {
+	if e.EnteredContainer != nil {
+		return e.EnteredContainer
+	}
+	return e.Container
+}
 
-// isPast reports whether the event's session came past the runtime.
-func isPast(*sensorv1.Event) bool { return false }
+// isPast reports whether a session came past the runtime.
+func isPast(s *sensorv1.Session) bool { return s.EnteredBy == "namespace" && !s.Init }
 
 // cutArgs bounds a command. What it has to leave out, it says.
 func cutArgs(args []string, truncated bool) ([]string, bool) {

@@ -138,6 +138,7 @@ func (m *Machine) learnObject(cluster string, clock *auditState, e *auditv1.Even
 	}
 	key := objectKey{cutID(cluster), kind, cutID(o.Namespace), cutName(name)}
 	known := m.objects.get(key)
+	wasAuthor := known != nil && known.Author != nil
 	if known == nil {
 		known = &manifest{Key: key}
 		m.objects.add(key, known)
@@ -164,8 +165,11 @@ func (m *Machine) learnObject(cluster string, clock *auditState, e *auditv1.Even
 	m.touch(&known.stamp)
 	m.objects.touch(key)
 	m.resizeObject(known)
-	if kind == kindPod {
+	switch {
+	case kind == kindPod:
 		m.specified(podKey{key.Cluster, key.Namespace, key.Name})
+	case !wasAuthor && known.Author != nil:
+		m.enrichNamespace(key.Cluster, key.Namespace)
 	}
 }
 
