@@ -229,7 +229,10 @@ func (m *Machine) batch(b *collectorv1.AuditBatch) error {
 		if kind := wayIn(e); kind != "" {
 			m.enters(kind, b.Cluster, &a.Skew, e)
 		}
-		m.learnObject(b.Cluster, a, e)
+		m.learnObject(b.Cluster, e)
+		if err := m.judge(b.Cluster, e); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -26,19 +26,23 @@ import (
 
 	"github.com/seawall-security/seawall/collector/alert"
 	"github.com/seawall-security/seawall/collector/store"
+	"github.com/seawall-security/seawall/internal/rule"
+	"github.com/seawall-security/seawall/internal/rule/auditrule"
 )
 
 // Correlator applies the log to the store. It is for one goroutine, and the only one
 // that writes what it owns: the rows of correlate_state, and alerts. As a
 // prometheus.Collector it says how long they took, to any goroutine.
 type Correlator struct {
-	store   *store.Store
-	book    *alert.Book
-	limits  Limits
-	machine *Machine // nil: to be read from the store
-	stats   Stats    // up to the last commit
-	latency *prometheus.HistogramVec
-	now     func() time.Time // for latency alone: verdicts know the log's clock only
+	store    *store.Store
+	book     *alert.Book
+	limits   Limits
+	machine  *Machine       // nil: to be read from the store
+	stats    Stats          // up to the last commit
+	rules    *auditrule.Set // nil: none
+	excepted *rule.Excepted
+	latency  *prometheus.HistogramVec
+	now      func() time.Time // for latency alone: verdicts know the log's clock only
 }
 
 // Open reads what an earlier run remembered.
@@ -132,6 +136,9 @@ func (c *Correlator) load(ctx context.Context) error {
 		return fmt.Errorf("read what correlation remembers: %w", err)
 	}
 	m.restored()
+	if err := m.useRules(c.rules, c.excepted); err != nil {
+		return fmt.Errorf("read what rules remember: %w", err)
+	}
 	c.machine = m
 	return nil
 }

@@ -32,6 +32,13 @@ func describe(a *anchor) {
 			al.Title = fmt.Sprintf("Escape tried in %d ways %s", n, where)
 		}
 		say(told("", al, roleEscape))
+	case alert.KindAudit:
+		al.Title = auditTitle(al)
+		say(asSentence(al.Evidence[len(al.Evidence)-1].Text))
+		if n := facts(al); n > 1 {
+			say(fmt.Sprintf("%d requests in all.", n))
+		}
+		say(whoAsked(al))
 	case alert.KindEntry:
 		al.Title = entryTitle(al) + " " + where
 		say(al.Evidence[0].Text + ".")
@@ -45,7 +52,9 @@ func describe(a *anchor) {
 			say(text + ".")
 		}
 	}
-	say(whoCame(al))
+	if al.Kind != alert.KindAudit {
+		say(whoCame(al))
+	}
 	say(tellCreated(al))
 	say(when(al))
 	if len(al.Gaps) > 0 {

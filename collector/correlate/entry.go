@@ -233,3 +233,34 @@ func tellCreated(al *alertv1.Alert) string {
 	}
 	return ""
 }
+
+// auditTitle is a rule's title, and whether it was but tried.
+func auditTitle(al *alertv1.Alert) string {
+	const tried = "Tried: "
+	title := strings.TrimPrefix(al.Title, tried)
+	if slices.Contains(al.Tags, tagAttempt) {
+		title = tried + title
+	}
+	return title
+}
+
+// whoAsked says who sent the requests of an alert.
+func whoAsked(al *alertv1.Alert) string {
+	var who []string
+	for _, r := range al.Requests {
+		if text := tellWho(r); r.Role == roleRule && !slices.Contains(who, text) {
+			who = append(who, text)
+		}
+	}
+	more := ""
+	if len(who) > maxTold {
+		more = fmt.Sprintf(" and %d more", len(who)-maxTold)
+		who = who[:maxTold]
+	}
+	if len(who) == 0 {
+		return ""
+	}
+	return "Asked for by " + strings.Join(who, ", ") + more + "."
+}
+
+func asSentence(text string) string { return strings.TrimSuffix(text, ".") + "." }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	"github.com/seawall-security/seawall/internal/rule/auditrule"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -122,6 +123,9 @@ type Machine struct {
 	looks     map[sessionKey]*session        // to be looked at
 	nextLook  int64                          // none before; 0: none
 	concerned map[sessionKey]map[string]bool // anchors that are about a session
+
+	matcher  *auditrule.Matcher // nil: there are no rules
+	ruleRows []Row              // for it, until it is there
 
 	failed  error              // what this message came to nothing by
 	touched map[string]*anchor // by this message

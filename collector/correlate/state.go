@@ -32,6 +32,7 @@ const (
 	rowRequest = "request"
 	rowObject  = "object"
 	rowAudit   = "audit"
+	rowRule    = "rule"
 )
 
 type rowName struct{ kind, key string }
@@ -56,7 +57,7 @@ func (m *Machine) Changes() []Row {
 		rows = append(rows, row)
 	}
 	clear(m.moved)
-	rows = m.entryRows(rows)
+	rows = m.ruleStates(m.entryRows(rows))
 	for name := range m.changed {
 		row := Row{Kind: name.kind, Key: name.key}
 		switch name.kind {
@@ -174,6 +175,8 @@ func (m *Machine) restoreRow(row Row) error {
 			return err
 		}
 		return m.restoreAnchor(kept)
+	case rowRule:
+		m.ruleRows = append(m.ruleRows, row)
 	case rowSession, rowRequest, rowObject, rowAudit:
 		return m.restoreEntry(row)
 	default:

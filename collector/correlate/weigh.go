@@ -17,6 +17,7 @@ const (
 	roleExecute = "execute"
 	roleMemory  = "memory"
 	roleEscape  = "escape"
+	roleRequest = "request"
 	roleOther   = "other"
 )
 

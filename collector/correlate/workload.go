@@ -104,7 +104,7 @@ type wireHandler struct {
 }
 
 // learnObject takes in what an event says of pods and of what makes them.
-func (m *Machine) learnObject(cluster string, clock *auditState, e *auditv1.Event) {
+func (m *Machine) learnObject(cluster string, e *auditv1.Event) {
 	o := e.GetObject()
 	kind, concerns := makers[o.GetResource()]
 	if !concerns || e.Stage != auditv1.Stage_STAGE_COMPLETE || !granted(e) || o.Subresource != "" && o.Subresource != "ephemeralcontainers" {
