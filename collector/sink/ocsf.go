@@ -21,6 +21,7 @@ const (
 
 	ocsfObservableHostname    = 1
 	ocsfObservableIPAddress   = 2
+	ocsfObservableUserName    = 4
 	ocsfObservableProcessName = 9
 	ocsfObservableResourceUID = 10
 	ocsfObservableFilePath    = 45
@@ -105,14 +106,51 @@ type ocsfEntity struct {
 }
 
 type ocsfEvidence struct {
-	UID         string           `json:"uid,omitempty"`
-	Name        string           `json:"name,omitempty"`
-	Process     *ocsfProcess     `json:"process,omitempty"`
-	File        *ocsfFile        `json:"file,omitempty"`
-	Source      *ocsfEndpoint    `json:"src_endpoint,omitempty"`
-	Destination *ocsfEndpoint    `json:"dst_endpoint,omitempty"`
-	Container   *ocsfContainer   `json:"container,omitempty"`
+	UID         string         `json:"uid,omitempty"`
+	Name        string         `json:"name,omitempty"`
+	Process     *ocsfProcess   `json:"process,omitempty"`
+	File        *ocsfFile      `json:"file,omitempty"`
+	Source      *ocsfEndpoint  `json:"src_endpoint,omitempty"`
+	Destination *ocsfEndpoint  `json:"dst_endpoint,omitempty"`
+	Container   *ocsfContainer `json:"container,omitempty"`
+	// Of a request to the Kubernetes API: who sent it, as whom, what for, and with what.
+	Actor       *ocsfActor       `json:"actor,omitempty"`
+	User        *ocsfUser        `json:"user,omitempty"`
+	API         *ocsfAPI         `json:"api,omitempty"`
+	HTTPRequest *ocsfHTTPRequest `json:"http_request,omitempty"`
 	Data        ocsfEvidenceData `json:"data"`
+}
+
+type ocsfActor struct {
+	User *ocsfUser `json:"user"`
+}
+
+type ocsfUser struct {
+	Name   string      `json:"name,omitempty"`
+	UID    string      `json:"uid,omitempty"`
+	Groups []ocsfGroup `json:"groups,omitempty"`
+}
+
+type ocsfGroup struct {
+	Name string `json:"name"`
+}
+
+type ocsfAPI struct {
+	Operation string        `json:"operation"`
+	Request   ocsfRequest   `json:"request"`
+	Response  *ocsfResponse `json:"response,omitempty"`
+}
+
+type ocsfRequest struct {
+	UID string `json:"uid"`
+}
+
+type ocsfResponse struct {
+	Code int64 `json:"code"`
+}
+
+type ocsfHTTPRequest struct {
+	UserAgent string `json:"user_agent"`
 }
 
 type ocsfEndpoint struct {
@@ -126,6 +164,13 @@ type ocsfEvidenceData struct {
 	Text        string `json:"text,omitempty"`
 	Rule        string `json:"rule,omitempty"`
 	DetectionID string `json:"detection_id,omitempty"`
+	AuditID     string `json:"audit_id,omitempty"`
+	// Of who came into a container: how, into which session, and how sure that is.
+	Entry       string `json:"entry,omitempty"`
+	SessionID   string `json:"session_id,omitempty"`
+	Attribution string `json:"attribution,omitempty"`
+	Object      string `json:"object,omitempty"`
+	TokenPod    string `json:"token_pod,omitempty"`
 	Severity    string `json:"severity,omitempty"`
 	Revision    uint32 `json:"revision,omitempty"`
 }

@@ -137,22 +137,24 @@ func ocsfFindingInfoOf(a *alertv1.Alert) ocsfFindingInfo {
 func ocsfEvidencesOf(a *alertv1.Alert) []ocsfEvidence {
 	processes := newOCSFProcesses(a.GetProcesses())
 	container := ocsfContainerOf(a.GetAsset().GetContainer())
+	requests := newOCSFRequests(a)
 	var evidences []ocsfEvidence
 	for _, e := range a.GetEvidence() {
 		evidence := ocsfEvidence{
 			UID: e.GetEventId(), Name: e.GetRole(), Process: processes.of(e.GetProcessId()), File: ocsfFileOf(e.GetFile()), Container: container,
 			Data: ocsfEvidenceData{
 				Time: milliseconds(e.GetTime()), Text: e.GetText(), Rule: e.GetRule(),
-				DetectionID: e.GetDetectionId(), Revision: e.GetRevision(),
+				DetectionID: e.GetDetectionId(), Revision: e.GetRevision(), AuditID: e.GetAuditId(),
 			},
 		}
 		evidence.Source, evidence.Destination = ocsfEndpointsOf(e)
+		requests.describe(&evidence, e.GetAuditId())
 		if e.GetSeverity() != 0 {
 			_, evidence.Data.Severity = ocsfSeverity(e.GetSeverity())
 		}
 		evidences = append(evidences, evidence)
 	}
-	return evidences
+	return append(evidences, requests.rest(a)...)
 }
 
 // inbound is the kind of events in which the other side called.
@@ -235,6 +237,10 @@ func ocsfObservablesOf(a *alertv1.Alert) []ocsfObservable {
 	}
 	add("device.hostname", ocsfObservableHostname, "Hostname", a.GetAsset().GetNode())
 	add("resources.uid", ocsfObservableResourceUID, "Resource UID", a.GetAsset().GetContainer().GetId())
+	for _, r := range requestsOf(a) {
+		add("evidences.actor.user.name", ocsfObservableUserName, "User Name", r.GetUser().GetName())
+		add("evidences.src_endpoint.ip", ocsfObservableIPAddress, "IP Address", r.GetSourceIp())
+	}
 	processes := newOCSFProcesses(a.GetProcesses())
 	for _, e := range a.GetEvidence() {
 		p := processes.byID[e.GetProcessId()]

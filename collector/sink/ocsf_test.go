@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -72,6 +73,71 @@ func webShell() Revision {
 	}}
 }
 
+// asked is a revision of an alert of requests, with all that can be said of who sent them.
+func asked() Revision {
+	request := func(id, role string) *alertv1.Request {
+		return &alertv1.Request{
+			AuditId: id, Time: at(3), Role: role, Verb: "get", Code: 101, SourceIp: "10.77.0.10", UserAgent: "kubectl/v1.35.4",
+			User:         &auditv1.User{Name: "alice@example.test", Uid: "u-1", Groups: []string{"developers", ""}},
+			Impersonated: &auditv1.User{Name: "system:admin"},
+			Object:       &auditv1.Object{Resource: "pods", Subresource: "exec", Namespace: "store", Name: "shop-7d4b9"},
+			TokenPod:     &sensorv1.Pod{Namespace: "ops", Name: "runner-0"},
+		}
+	}
+	return Revision{Position: 9, Alert: &alertv1.Alert{
+		Id: strings.Repeat("3", 32), Revision: 1, Kind: "audit", Title: "Command run in a pod", Cluster: "prod-eu",
+		Anchor:   &alertv1.Anchor{Kind: "user", Key: "alice@example.test", Episode: 1},
+		Evidence: []*alertv1.Evidence{{EventId: "a1", AuditId: "a1", Time: at(3), Role: "request", Text: "alice ran sh", Rule: "audit-pod-exec", Revision: 1}},
+		Requests: []*alertv1.Request{request("a1", "rule"), request("a2", "pod-created"), {}},
+		Entries: []*alertv1.Entry{
+			{SessionId: "s1", Kind: "exec", Attribution: alertv1.Attribution_ATTRIBUTION_JOINED, Time: at(3), Args: []string{"sh", "-c", "id; ls"}, Requests: []*alertv1.Request{request("a1", "entry")}},
+			{SessionId: "s2", Attribution: alertv1.Attribution_ATTRIBUTION_UNATTRIBUTED, Time: at(4)},
+		},
+	}}
+}
+
+// TestOCSFSaysWhoAsked: a request that is evidence is told there, others beside it, and
+// each entry with who may have come in.
+func TestOCSFSaysWhoAsked(t *testing.T) {
+	text, err := OCSF("1.0")(nil, asked())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Evidences []struct {
+			UID, Name string
+			Actor     struct{ User struct{ Name string } }
+			User      struct{ Name string }
+			Source    struct{ IP string } `json:"src_endpoint"`
+			API       struct {
+				Operation string
+				Request   struct{ UID string }
+			}
+			Data struct {
+				Attribution, Text, Object string
+				TokenPod                  string `json:"token_pod"`
+			}
+		}
+	}
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, e := range got.Evidences {
+		lines = append(lines, strings.Join([]string{e.UID, e.Name, e.Actor.User.Name, e.User.Name, e.Source.IP, e.API.Operation, e.API.Request.UID, e.Data.Attribution, e.Data.Text, e.Data.Object, e.Data.TokenPod}, "|"))
+	}
+	want := []string{
+		"a1|request|alice@example.test|system:admin|10.77.0.10|get pods/exec|a1||alice ran sh|store/shop-7d4b9|ops/runner-0",
+		"a2|pod-created|alice@example.test|system:admin|10.77.0.10|get pods/exec|a2|||store/shop-7d4b9|ops/runner-0",
+		"||||||||||",
+		"a1|entry|alice@example.test|system:admin|10.77.0.10|get pods/exec|a1|joined|sh -c 'id; ls'|store/shop-7d4b9|ops/runner-0",
+		"s2|entry||||||unattributed|||",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func address(ip string, port uint32) *sensorv1.Address { return &sensorv1.Address{Ip: ip, Port: port} }
 
 // documents are alerts from full to empty.
@@ -86,7 +152,7 @@ func documents() map[string]Revision {
 		Processes: []*sensorv1.Process{{Id: "x", ParentId: "y", Pid: 1 << 31}, {Id: "y", ParentId: "x", Exe: &sensorv1.File{Path: "/"}}},
 		Asset:     &alertv1.Asset{Container: &sensorv1.Container{Pod: &sensorv1.Pod{Uid: "not-a-uuid"}, Name: "c"}},
 	}}
-	return map[string]Revision{"full": full, "first": first, "bare": bare, "circle": circle}
+	return map[string]Revision{"full": full, "first": first, "bare": bare, "circle": circle, "asked": asked()}
 }
 
 func TestOCSFMeetsTheSchema(t *testing.T) {

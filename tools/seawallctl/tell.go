@@ -31,6 +31,8 @@ func tell(out io.Writer, a *alertv1.Alert) error {
 		fmt.Fprintf(&b, "tags      %s\n", event.Printable(strings.Join(tags, " ")))
 	}
 	fmt.Fprintf(&b, "\n%s\n", event.Printable(a.GetSummary()))
+	tellEntries(&b, a.GetEntries())
+	tellRequests(&b, a.GetRequests())
 	tellProcesses(&b, a.GetProcesses())
 	tellEvidence(&b, a)
 	for _, g := range a.GetGaps() {

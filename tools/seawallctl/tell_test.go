@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
@@ -69,6 +70,9 @@ func TestTellBelievesNoText(t *testing.T) {
 		},
 		Evidence: []*alertv1.Evidence{{Text: evil, Rule: evil, Role: evil, Time: timestamppb.Now()}},
 		Gaps:     []*sensorv1.Gap{{Class: evil, Stage: evil, Reason: evil}},
+		Entries:  []*alertv1.Entry{{Kind: evil, Args: []string{evil}, Tty: evil, RequestsOmitted: 1, Requests: []*alertv1.Request{{AuditId: evil, User: &auditv1.User{Name: evil}}}}},
+		Requests: []*alertv1.Request{{AuditId: evil, Role: evil, SourceIp: evil, UserAgent: evil, Verb: evil, Object: &auditv1.Object{Resource: evil, Subresource: evil, Name: evil},
+			TokenPod: &sensorv1.Pod{Name: evil}, Impersonated: &auditv1.User{Name: evil}}},
 	}
 	var out bytes.Buffer
 	if err := tell(&out, a); err != nil {
