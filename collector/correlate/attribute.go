@@ -82,7 +82,7 @@ func (m *Machine) withoutRequest(s *session) (alertv1.Attribution, string) {
 	switch {
 	case s.Init && !m.isDebug(s):
 		return unsaid, "" // the pod's own
-	case s.Past:
+	case s.Past, s.Foreign && s.Pod.Name != "":
 		return unattributed, "" // no request leads there
 	case s.Pod.Name == "":
 		return unavailable, "" // not of Kubernetes: there is no such log

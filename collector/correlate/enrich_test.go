@@ -222,3 +222,20 @@ func TestNamespaceEntries(t *testing.T) {
 		t.Errorf("got %v", last)
 	}
 }
+
+// TestForeignExecs: what containerd was asked by another door than the kubelet's is nobody's
+// kubectl exec, and no probe.
+func TestForeignExecs(t *testing.T) {
+	for id, want := range map[string]string{"mine": "s=unattributed", strings.Repeat("a1", 32): "s=r", "": "s=r"} {
+		s := newStory(t)
+		s.record(after(12*time.Second), ask{id: "r", at: after(9900 * time.Millisecond), end: after(11 * time.Second), args: []string{"sh"}})
+		s.sequence++
+		r := comeIn{id: "s", at: after(10 * time.Second), args: []string{"sh"}}.record(s.sequence)
+		r.GetEvent().Session.ExecId, r.GetEvent().Container.RuntimeNamespace = id, "k8s.io"
+		s.at(after(11*time.Second), func(l *logWriter) { l.send(t, testAgent, after(11*time.Second), 0, r) })
+		m, revisions := s.run(30 * time.Second)
+		if got := answersOf(m); got != want || (len(revisions) == 1) != (id == "mine") {
+			t.Errorf("%q: got %s, %d alerts", id, got, len(revisions))
+		}
+	}
+}

@@ -23,9 +23,13 @@ const (
 // worthAlert reports whether an entry that nobody asked the API for is told by itself. A
 // probe or a hook of the pod looks the same, but has no terminal and stands in the pod's
 // specification: where that is not known (the pod is older than its cluster's audit log
-// here), an entry without a terminal is only noted.
+// here), an entry without a terminal is only noted. Where the audit log is off nobody is
+// told of entries that would not be in it either: who came how is not watched there.
 func (m *Machine) worthAlert(s *session) bool {
-	return s.Attribution == unattributed && !s.Old && (s.Past || s.TTY != "" || m.spec(s.Pod) != nil)
+	if source := m.audits[s.Cluster]; source == nil || !source.receives() {
+		return false
+	}
+	return s.Attribution == unattributed && !s.Old && (s.Past || s.Foreign || s.TTY != "" || m.spec(s.Pod) != nil)
 }
 
 // entryAlert raises the alert of an entry without a request, and takes it back where it

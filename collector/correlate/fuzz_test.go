@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
 
 // FuzzMessage: whatever stands in the log, the machine stays whole and within its
@@ -17,13 +18,23 @@ func FuzzMessage(f *testing.F) {
 	l.send(f, testAgent, noon, 0, s.other(0, "escape-core-pattern"), s.other(0, "sensitive-file-read"))
 	l.send(f, testAgent, noon, 0, records(f, intrusion[1])...)
 	l.tick(f, time.Hour)
+	l.receiving(f, noon, noon, time.Second)
+	l.audit(f, noon, created(noon, probedSpec), ask{id: "r", at: noon, end: noon, args: []string{"x"}}.event(auditv1.Stage_STAGE_COMPLETE))
+	l.send(f, testAgent, noon, 0, comeIn{id: "s", at: noon, args: []string{"x"}, tty: "pts/0"}.record(1<<20))
+	for _, name := range []string{"exec_into_pod", "ephemeral_container", "portforward_db", "nodes_proxy", "privileged_pod"} {
+		l.audit(f, noon, recorded(f, "attacks/dev/"+name+".jsonl.gz")...)
+	}
 	for _, m := range l.messages {
 		f.Add(m.Data)
 	}
 	f.Add([]byte{})
 	nothing := func(alert.Identity) (uint32, error) { return 0, nil }
+	set := ruleSet(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, rows := NewMachine(Limits{}), make(map[rowName]string)
+		if err := m.useRules(set, nil); err != nil {
+			t.Fatal(err)
+		}
 		for i, message := range []Message{l.messages[0], {Shard: 1, Data: data}, {Shard: 2, Data: data}, l.messages[3]} {
 			message.Position = uint64(i + 1)
 			found, err := m.Apply(message, nothing)
@@ -47,6 +58,10 @@ func FuzzMessage(f *testing.F) {
 			}
 		}
 		again.restored()
+		if again.sessionBytes != m.sessionBytes || again.requestBytes != m.requestBytes || again.objectBytes != m.objectBytes ||
+			len(again.pods) != len(m.pods) || len(again.looks) != len(m.looks) || again.nextLook != m.nextLook {
+			t.Errorf("%d sessions, %d requests, %d objects before", m.sessions.len(), m.requests.len(), m.objects.len())
+		}
 		if again.bytes != m.bytes || again.raised.len() != m.raised.len() || again.waiting.len() != m.waiting.len() {
 			t.Errorf("%d bytes before, %d after", m.bytes, again.bytes)
 		}

@@ -151,7 +151,7 @@ func (r *request) latest() int64 {
 
 // possible reports whether the request may have begun the session.
 func possible(r *request, s *session) bool {
-	if s.Past || s.Until < r.From || s.From > r.latest() {
+	if s.Past || s.Foreign || s.Until < r.From || s.From > r.latest() {
 		return false
 	}
 	if r.Kind == entryDebug {

@@ -3,6 +3,7 @@ package correlate
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -50,10 +51,11 @@ type session struct {
 	Node string
 	// Container and ContainerID are the container that was entered.
 	Container, ContainerID, Image string
-	// Past says that it came past the runtime: no request to the API does.
-	Past bool
-	Init bool
-	Root string
+	// Past says that it came past the runtime, Foreign that it came through it, but not by
+	// the kubelet's door to it: no request to the API does.
+	Past, Foreign bool
+	Init          bool
+	Root          string
 	// Filename is the program as it was called: of a script the script. Empty: not known.
 	Filename  string
 	Args      []string
@@ -130,7 +132,7 @@ const sessionTouched = 10 * time.Minute
 func (m *Machine) newSession(key sessionKey, f *fact, told *sensorv1.Session) *session {
 	s := &session{
 		Key: key, Cluster: cutID(f.cluster), Node: cutID(f.node), Init: told.Init, Root: cutID(told.RootId), ContainerID: cutID(told.ContainerId),
-		TTY: cutID(told.Tty), Escaped: f.event.Escaped, Past: isPast(told), Event: f.eventID(),
+		TTY: cutID(told.Tty), Escaped: f.event.Escaped, Past: isPast(told), Foreign: isForeign(f.event), Event: f.eventID(),
 	}
 	s.Args, s.Truncated = cutArgs(told.Args, told.ArgsTruncated)
 	begun := told.Time
@@ -180,6 +182,13 @@ func entered(e *sensorv1.Event) *sensorv1.Container {
 
 // isPast reports whether a session came past the runtime.
 func isPast(s *sensorv1.Session) bool { return s.EnteredBy == "namespace" && !s.Init }
+
+// isForeign reports whether a session was asked of containerd by another door than the
+// kubelet's, which names what is run by 64 hexadecimal digits.
+func isForeign(e *sensorv1.Event) bool {
+	id := e.GetSession().GetExecId()
+	return id != "" && entered(e).GetRuntimeNamespace() == "k8s.io" && (len(id) != 64 || strings.Trim(id, "0123456789abcdef") != "")
+}
 
 // cutArgs bounds a command. What it has to leave out, it says.
 func cutArgs(args []string, truncated bool) ([]string, bool) {
