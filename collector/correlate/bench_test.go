@@ -3,13 +3,16 @@ package correlate
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -87,5 +90,83 @@ func BenchmarkApply(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// auditMessages makes a log without end of batches of so many events.
+func auditMessages(b testing.TB, events []*auditv1.Event) func() Message {
+	position := uint64(0)
+	batch := &collectorv1.AuditBatch{Cluster: testCluster, Source: "webhook", Events: events}
+	return func() Message {
+		position++
+		for i, e := range events {
+			e.AuditId = fmt.Sprint("request ", position, " ", i)
+		}
+		batch.Received = timestamppb.New(noon.Add(time.Duration(position) * time.Second))
+		data, err := proto.Marshal(&collectorv1.LogMessage{Body: &collectorv1.LogMessage_Audit{Audit: batch}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return Message{Position: position, Data: data}
+	}
+}
+
+// idle is a request that concerns no container, with a body of 1 KiB.
+func idle() *auditv1.Event {
+	return &auditv1.Event{
+		AuditId: "x", Stage: auditv1.Stage_STAGE_COMPLETE, Verb: "update", Code: 200, RequestTime: timestamppb.New(noon), StageTime: timestamppb.New(noon),
+		User: &auditv1.User{Name: "system:kube-controller-manager", Groups: []string{"system:authenticated"}}, SourceIps: []string{"127.0.0.1"},
+		Object:  &auditv1.Object{Resource: "endpointslices", Namespace: "store", Name: "shop"},
+		Request: []byte(`{"kind":"EndpointSlice","x":"` + strings.Repeat("x", 1000) + `"}`), RequestUri: "/apis/discovery.k8s.io/v1/namespaces/store/endpointslices/shop",
+	}
+}
+
+// BenchmarkAudit is per event, in batches of 100.
+func BenchmarkAudit(b *testing.B) {
+	for _, bench := range []struct {
+		name string
+		make func() *auditv1.Event
+	}{
+		{"idle", idle},
+		{"exec", func() *auditv1.Event {
+			return ask{id: "r", at: noon, end: noon.Add(time.Second), args: []string{"sh"}}.event(auditv1.Stage_STAGE_COMPLETE)
+		}},
+		{"pod", func() *auditv1.Event { return created(noon, probedSpec) }},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			var events []*auditv1.Event
+			for range 100 {
+				events = append(events, bench.make())
+			}
+			next := auditMessages(b, events)
+			m := NewMachine(Limits{})
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%len(events) != 0 {
+					continue
+				}
+				b.StopTimer()
+				message := next()
+				b.StartTimer()
+				if _, err := m.Apply(message, func(alert.Identity) (uint32, error) { return 0, nil }); err != nil {
+					b.Fatal(err)
+				}
+				m.Changes()
+			}
+		})
+	}
+}
+
+// TestAuditEventsOfNobody cost nothing but to be read from the log.
+func TestAuditEventsOfNobody(t *testing.T) {
+	m, e := NewMachine(Limits{}), idle()
+	m.place.Now = noon.UnixNano()
+	batch := &collectorv1.AuditBatch{Cluster: testCluster, Events: []*auditv1.Event{e, e, e, e}}
+	if n := testing.AllocsPerRun(100, func() {
+		if err := m.batch(batch); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations for four events", n)
 	}
 }

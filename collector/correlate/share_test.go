@@ -12,6 +12,7 @@ import (
 
 	"github.com/seawall-security/seawall/collector/alert"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -57,6 +58,61 @@ func TestAFloodCostsOthersNothing(t *testing.T) {
 		return mine
 	}
 	same(t, honest(calm), honest(flooded), nil, nil)
+}
+
+// TestAFloodOfSessionsCostsOthersNothing: of the agent that has most the oldest go.
+func TestAFloodOfSessionsCostsOthersNothing(t *testing.T) {
+	l := newLog()
+	l.receiving(t, noon, noon.Add(-time.Hour), 0)
+	l.send(t, testAgent, noon.Add(time.Second), 0, comeIn{id: "mine", at: noon, args: []string{"sh"}}.record(1))
+	for i := range 50 {
+		var rs []*sensorv1.Record
+		for k := range 20 {
+			rs = append(rs, comeIn{id: fmt.Sprint("s", i, "/", k), at: noon, container: "c2", args: []string{"sh", strings.Repeat("x", 4000)}}.record(1))
+		}
+		l.send(t, badAgent, noon.Add(2*time.Second), 0, rs...)
+	}
+	l.audit(t, noon.Add(3*time.Second), ask{id: "r", at: noon.Add(-100 * time.Millisecond), end: noon.Add(time.Second), args: []string{"sh"}}.event(auditv1.Stage_STAGE_COMPLETE))
+	l.tick(t, time.Minute)
+	m := NewMachine(Limits{SessionBytes: 1 << 20})
+	for _, message := range l.messages {
+		if _, err := m.Apply(message, func(alert.Identity) (uint32, error) { return 0, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := m.sessions.get(sessionKey{testAgent, "mine"}); s == nil || s.Attribution != joined {
+		t.Errorf("got %+v", s)
+	}
+	if m.sessionBytes > 1<<20 || m.sessions.len() < 200 {
+		t.Errorf("%d sessions of %d bytes", m.sessions.len(), m.sessionBytes)
+	}
+}
+
+// TestRequestsAreBounded: however many there are, and whatever they say of who sent them.
+func TestRequestsAreBounded(t *testing.T) {
+	l := newLog()
+	for i := range 200 {
+		e := ask{id: fmt.Sprint("r", i), at: noon, args: []string{"sh", strings.Repeat("x", 1<<20)}}.event(auditv1.Stage_STAGE_STARTED)
+		e.User.Extra = make(map[string]*auditv1.Values)
+		for k := range 100 {
+			e.User.Groups = append(e.User.Groups, strings.Repeat("g", 1000))
+			e.User.Extra[fmt.Sprint(k)] = &auditv1.Values{Values: []string{strings.Repeat("v", 10000)}}
+		}
+		l.audit(t, noon, e)
+	}
+	m := NewMachine(Limits{RequestBytes: 1 << 20})
+	for _, message := range l.messages {
+		if _, err := m.Apply(message, func(alert.Identity) (uint32, error) { return 0, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bytes := 0
+	for _, r := range m.requests.all() {
+		bytes += len(encode(r))
+	}
+	if m.requestBytes > 1<<20 || bytes > 2<<20 || m.requests.len() < 50 {
+		t.Errorf("%d requests of %d bytes, of %d in rows", m.requests.len(), m.requestBytes, bytes)
+	}
 }
 
 func TestMarksOfOneAgentAreBounded(t *testing.T) {
