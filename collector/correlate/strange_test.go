@@ -15,6 +15,7 @@ import (
 
 	"github.com/seawall-security/seawall/collector/alert"
 	"github.com/seawall-security/seawall/collector/store"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
@@ -75,7 +76,9 @@ func (r strange) event() *sensorv1.Event {
 		e.Container = r.container()
 	}
 	if r.IntN(3) == 0 {
-		e.Session = &sensorv1.Session{Id: r.name(), RootId: r.name()}
+		e.Session = &sensorv1.Session{Id: r.name(), RootId: r.name(), Time: r.time(), Init: r.IntN(3) == 0, Tty: []string{"", "pts/0"}[r.IntN(2)],
+			Args: []string{r.name(), r.name()}[:r.IntN(3)], EnteredBy: []string{"", "namespace"}[r.IntN(2)], ArgsTruncated: r.IntN(5) == 0}
+		e.Entry = r.IntN(2) == 0
 	}
 	flow := &sensorv1.NetworkFlow{Remote: &sensorv1.Address{Ip: r.name(), Port: r.Uint32()}}
 	switch r.IntN(6) {
@@ -110,14 +113,52 @@ func (r strange) record() *sensorv1.Record {
 	}}}
 }
 
+// audit is a message of an audit source.
+func (r strange) audit(now time.Time) *collectorv1.LogMessage {
+	if r.IntN(4) == 0 {
+		gap := &collectorv1.AuditGap{Id: r.name(), Filled: r.IntN(2) == 0, Gap: &sensorv1.Gap{Since: r.time(), Until: r.time()}}
+		return &collectorv1.LogMessage{Body: &collectorv1.LogMessage_AuditState{AuditState: &collectorv1.AuditState{
+			Cluster: testCluster, Time: timestamppb.New(now), Condition: collectorv1.AuditCondition(r.IntN(6)), Since: r.time(),
+			Delay: durationpb.New(time.Duration(r.Int64()) >> r.IntN(63)), Gaps: []*collectorv1.AuditGap{gap, {}}[:r.IntN(3)],
+		}}}
+	}
+	batch := &collectorv1.AuditBatch{Cluster: testCluster, Received: timestamppb.New(now)}
+	for range r.IntN(20) {
+		e := &auditv1.Event{
+			AuditId: r.name(), Stage: auditv1.Stage(r.IntN(6)), Verb: []string{"get", "create", "patch", "delete"}[r.IntN(4)], Code: []uint32{0, 101, 200, 403}[r.IntN(4)],
+			RequestTime: r.time(), StageTime: r.time(), User: &auditv1.User{Name: r.name()}, SourceIps: []string{r.name(), r.name()}[:r.IntN(3)],
+			Object: &auditv1.Object{
+				Resource: []string{"pods", "nodes", "jobs"}[r.IntN(3)], Namespace: r.name(), Name: r.name(),
+				Subresource: []string{"", "exec", "attach", "portforward", "ephemeralcontainers", "proxy"}[r.IntN(6)],
+			},
+			Entry: []*auditv1.Entry{nil, {Namespace: r.name(), Pod: r.name(), Container: r.name(), Command: []string{r.name(), r.name()}[:r.IntN(3)], Tty: r.IntN(2) == 0}}[r.IntN(2)],
+			Response: []byte([]string{"", "{", `{"kind":"Pod","metadata":{"name":"p1"},"spec":` + probedSpec + "}", `{"kind":"Pod","spec":{"hostPID":true}}`,
+				`{"kind":"Job","metadata":{"name":"p1","ownerReferences":[{"kind":"Job","name":"p1","controller":true}]}}`}[r.IntN(5)]),
+			Request: []byte([]string{"", `{"spec":{"ephemeralContainers":[{"name":"p1"},{"name":"p2"}]}}`}[r.IntN(2)]),
+		}
+		if r.IntN(2) == 0 {
+			e.RequestTime = timestamppb.New(now.Add(-time.Duration(r.Int64N(int64(time.Minute)))))
+			e.StageTime = timestamppb.New(now)
+		}
+		batch.Events = append(batch.Events, e)
+	}
+	return &collectorv1.LogMessage{Body: &collectorv1.LogMessage_Audit{Audit: batch}}
+}
+
 // log is n messages of three agents, over some days.
 func (r strange) log(t *testing.T, n int) (messages []Message) {
 	t.Helper()
 	now, sequence := noon, uint64(0)
 	for i := range n {
-		now = now.Add(time.Duration(r.Int64N(int64(3*time.Hour))) - 10*time.Minute)
+		step := 3 * time.Hour
+		if r.IntN(2) == 0 {
+			step = time.Minute
+		}
+		now = now.Add(time.Duration(r.Int64N(int64(step))) - step/18)
 		m := &collectorv1.LogMessage{Body: &collectorv1.LogMessage_Tick{Tick: &collectorv1.Tick{Time: timestamppb.New(now)}}}
-		if r.IntN(4) > 0 {
+		if r.IntN(3) == 0 {
+			m = r.audit(now)
+		} else if r.IntN(4) > 0 {
 			e := &collectorv1.Envelope{
 				Cluster: testCluster, AgentId: "agent-" + strconv.Itoa(r.IntN(3)), Node: r.name(), Lane: sensorv1.Lane_LANE_DETECTIONS,
 				Received: timestamppb.New(now), Skew: durationpb.New(time.Duration(r.Int64()) >> r.IntN(63)),
@@ -147,10 +188,10 @@ func (r strange) log(t *testing.T, n int) (messages []Message) {
 // TestStrangeAgents: whatever agents send, the store takes what the machine makes of it,
 // and the machine makes the same of it again, restarted at any message.
 func TestStrangeAgents(t *testing.T) {
-	for seed, limits := range []Limits{{}, {Anchors: 8, Bytes: 1 << 20, Marks: 3, Agents: 2}, {Anchors: 100, Bytes: 100 << 10, Marks: 3, Agents: 2}} {
+	for seed, limits := range []Limits{{}, {Anchors: 8, Bytes: 1 << 20, Marks: 3, Agents: 2}, {Anchors: 100, Bytes: 100 << 10, Marks: 3, Agents: 2, SessionBytes: 16 << 10, RequestBytes: 8 << 10, ObjectBytes: 4 << 10}} {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := strange{rand.New(rand.NewPCG(uint64(seed), 77))}
-			messages := r.log(t, 60)
+			messages := r.log(t, 90)
 			s, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"))
 			if err != nil {
 				t.Fatal(err)
