@@ -111,12 +111,16 @@ func (m *Machine) sighted(f *fact) *session {
 		m.insertSession(s)
 		m.arrived(s)
 	} else {
-		moved := m.place.Now-s.stamp.At > int64(sessionTouched)
-		if s.learn(f, told) {
+		learnt, joins := s.learn(f, told)
+		switch {
+		case joins:
 			m.unindexSession(s)
 			m.indexSession(s)
+			m.resizeSession(s)
 			m.arrived(s)
-		} else if !moved {
+		case learnt:
+			m.resizeSession(s)
+		case m.place.Now-s.stamp.At <= int64(sessionTouched):
 			return s // seen a moment ago: it is not written for each event
 		}
 	}
@@ -148,22 +152,24 @@ func (m *Machine) newSession(key sessionKey, f *fact, told *sensorv1.Session) *s
 	return s
 }
 
-// learn takes what was not known yet, and reports whether there was something of it that
-// the join goes by: a detection may come before the event that began the session.
-func (s *session) learn(f *fact, told *sensorv1.Session) (more bool) {
+// learn takes what was not known yet, and reports whether there was something, and of it
+// something that the join goes by: a detection may come before the event that began the
+// session.
+func (s *session) learn(f *fact, told *sensorv1.Session) (learnt, joins bool) {
 	if c := entered(f.event); c.GetPod().GetName() != "" && s.Pod.Name == "" && (s.ContainerID == "" || c.Id == told.ContainerId) {
 		s.Pod = podKey{s.Cluster, cutID(c.Pod.Namespace), cutName(c.Pod.Name)}
 		s.UID, s.Container, s.Image = cutID(c.Pod.Uid), cutName(c.Name), cutName(c.Image)
-		more = true
-	} else if s.Image == "" && c != nil && c.Id == told.ContainerId {
+		learnt, joins = true, true
+	} else if s.Image == "" && c.GetImage() != "" && c.Id == told.ContainerId && s.Pod.Name == "" {
 		s.Container, s.Image = cutName(c.Name), cutName(c.Image)
+		learnt = true
 	}
 	if begins(f.event) && s.Filename == "" && f.event.GetProcess().GetFilename() != "" {
 		s.Filename, s.Escaped = cutName(f.event.Process.Filename), f.event.Escaped
 		s.Event = f.eventID()
-		more = true
+		learnt, joins = true, true
 	}
-	return more
+	return learnt, joins
 }
 
 // begins reports whether with the event its session began.
