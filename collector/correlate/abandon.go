@@ -65,6 +65,9 @@ func (m *Machine) abandon(h Hole, past Past) ([]alert.Revision, error) {
 		m.gap(id, agent, gap)
 		m.change(rowAgent, id)
 	}
+	for _, cluster := range sortedKeys(m.audits) {
+		m.auditHole(cluster, since.UnixNano(), h.Until.UnixNano())
+	}
 	m.tell()
 	m.measure()
 

@@ -1,12 +1,14 @@
 package correlate
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 const (
@@ -151,7 +153,8 @@ func (a *auditState) wait() time.Duration {
 
 // missed reports whether a record of a time may be missing.
 func (a *auditState) missed(from, until int64) bool {
-	return slices.ContainsFunc(a.Gaps, func(g auditGap) bool { return g.Since <= until && g.Until >= from })
+	const apart = int64(clockBound) // gaps are by the API server's clock
+	return slices.ContainsFunc(a.Gaps, func(g auditGap) bool { return g.Since-apart <= until && g.Until+apart >= from })
 }
 
 // audit finds or makes the state of a cluster's audit log, and touches it.
@@ -199,6 +202,13 @@ func (m *Machine) auditGap(a *auditState, told *collectorv1.AuditGap) {
 		gap.Until = m.place.Now
 	}
 	a.Gaps = append(a.Gaps, gap)
+}
+
+// auditHole notes that records of a time were lost here.
+func (m *Machine) auditHole(cluster string, since, until int64) {
+	m.auditGap(m.audit(cluster), &collectorv1.AuditGap{
+		Id: fmt.Sprint("log ", m.place.Position), Gap: &sensorv1.Gap{Since: timestamp(since), Until: timestamp(until)},
+	})
 }
 
 // batch takes audit events in.

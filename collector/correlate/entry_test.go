@@ -163,6 +163,33 @@ func TestOutages(t *testing.T) {
 	}
 }
 
+// TestALogThatWasLost: records that were in it are not taken for missing.
+func TestALogThatWasLost(t *testing.T) {
+	s := newStory(t)
+	s.session(comeIn{id: "s", at: after(10 * time.Second), args: []string{"sh"}, tty: "pts/0"})
+	s.chatter(0, 11*time.Second)
+	m, _ := s.run(12 * time.Second)
+	none := func(alert.Identity) (uint32, error) { return 0, nil }
+	if _, err := m.abandon(Hole{Cluster: testCluster, Position: m.place.Position, Until: after(20 * time.Second)}, none); err != nil {
+		t.Fatal(err)
+	}
+	rest := newStory(t)
+	rest.chatter(21*time.Second, 3*time.Minute)
+	for _, message := range rest.log(after(20*time.Second), after(3*time.Minute)) {
+		message.Position += m.place.Position
+		found, err := m.Apply(message, none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) > 0 {
+			t.Errorf("got %v", found[0].Alert)
+		}
+	}
+	if got := answersOf(m); got != "s=unavailable" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestAHoleInTheAuditLog: of an entry whose record may be in it nothing is said, until it
 // turns out that the record was elsewhere.
 func TestAHoleInTheAuditLog(t *testing.T) {

@@ -52,6 +52,16 @@ func (m *Machine) skip(message Message, book bool) {
 		return
 	}
 	log, now := m.decode(message)
+	if batch := log.GetAudit(); batch != nil && now.IsValid() {
+		since, until := m.place.Now, int64(0)
+		for _, e := range batch.Events {
+			if at := unixNano(e.StageTime); at != 0 {
+				since, until = min(since, at), max(until, at)
+			}
+		}
+		m.auditHole(batch.Cluster, since, max(until, m.place.Now))
+		return
+	}
 	envelope := log.GetEnvelope()
 	if envelope == nil || !now.IsValid() {
 		return
