@@ -100,11 +100,14 @@ func TestWhoMadeThePod(t *testing.T) {
 		e.Response = []byte(`{"kind":"StatefulSet","metadata":{"name":"web"}}`)
 		return e
 	}
+	other := bob(created(after(0), power))
+	other.Response = []byte(strings.Replace(string(other.Response), `"uid":"u1"`, `"uid":"u0"`, 1))
 	for _, test := range []struct {
 		name   string
 		events []*auditv1.Event
 		want   string
 	}{
+		{"another-of-that-name", []*auditv1.Event{other}, ""},
 		{"by-hand", []*auditv1.Event{bob(created(after(0), power))}, "The pod (host-path, host-pid, privileged) was put there by bob@example.test from 10.77.0.11."},
 		{"by-controller", []*auditv1.Event{created(after(0), power)}, "The pod (host-path, host-pid, privileged) was put there by system:serviceaccount:kube-system:statefulset-controller from 127.0.0.1."},
 		{"workload", []*auditv1.Event{workload(), created(after(0), power)}, "What runs it, statefulsets store/web, (host-path, host-pid, privileged) was put there by bob@example.test from 10.77.0.11."},

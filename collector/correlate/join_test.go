@@ -195,6 +195,32 @@ func TestJoin(t *testing.T) {
 			s.session(come("s", 10, "sh"))
 			s.record(after(10*time.Minute), request("r", 9.9, 0, sh...))
 		}, 602, "s=r"},
+		{"begun-when-the-caller-was-gone", func(s *story) {
+			s.session(come("s", 11.5, "sh"))
+			s.record(after(second(60)), request("r", 9.9, 10.2, sh...))
+		}, 70, "s=r"},
+		{"begun-long-after-the-caller-was-gone", func(s *story) {
+			s.session(come("s", 15, "sh"))
+			s.record(after(second(60)), request("r", 9.9, 10.2, sh...))
+			s.chatter(second(60), second(70))
+		}, 70, "s=unattributed"},
+		{"forgotten-request-keeps-its-session", func(s *story) {
+			s.session(come("s1", 10, "sh"))
+			s.session(come("s2", 14, "sh"))
+			s.record(after(second(11)), request("r1", 9.9, 10.2, sh...))
+			e := request("r2", 10.9, 20*60, sh...).event(auditv1.Stage_STAGE_COMPLETE)
+			s.events(after(35*time.Minute), e)
+		}, 36 * 60, "s1=r1 s2=r2"},
+		{"its-end-comes-hours-later", func(s *story) {
+			s.session(come("s", 10, "sh"))
+			s.record(after(second(11)), request("r", 9.9, 0, sh...))
+			s.events(after(3*time.Hour), request("r", 9.9, 3*3600, sh...).event(auditv1.Stage_STAGE_COMPLETE))
+		}, 3*3600 + 10, "s=r"},
+		{"first-heard-of-an-hour-later", func(s *story) {
+			c := comeIn{id: "s", at: after(second(10)), args: sh, tty: "pts/0"}
+			s.detected(time.Hour, "escape-core-pattern", c, nil)
+			s.chatter(time.Hour, time.Hour+2*time.Minute)
+		}, 3600 + 120, "s=unavailable"},
 		{"other-command", func(s *story) {
 			s.session(come("s", 10, "id"))
 			s.record(after(second(60)), request("r", 9.9, 0, sh...))
@@ -245,9 +271,17 @@ func TestJoin(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := newStory(t)
 			test.tell(s)
-			m, _ := s.run(second(test.until))
+			m, revisions := s.run(second(test.until))
 			if got := answersOf(m); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
+			}
+			for _, a := range revisions {
+				if a.Kind == alert.KindEntry {
+					t.Errorf("got %v", a)
+				}
+			}
+			if n := m.requests.len(); test.until > 2*3600 && n > 0 {
+				t.Errorf("%d requests are remembered", n)
 			}
 		})
 	}
