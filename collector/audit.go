@@ -61,7 +61,7 @@ func (l auditLog) Append(ctx context.Context, message []byte) error {
 }
 
 // newAuditing opens the sources of the settings.
-func newAuditing(ctx context.Context, c config.Config, p *parts, clock *ticker, own *enrol.Server, gate *connections.Gate, metrics prometheus.Registerer) (*auditing, error) {
+func newAuditing(ctx context.Context, c config.Config, p *parts, clock *ticker, own *enrol.Server, gate *connections.Gate, coverage audit.Coverage, metrics prometheus.Registerer) (*auditing, error) {
 	log := p.log.Named("audit")
 	var sources []audit.Source
 	if c.Audit.Webhook.Listen != "" {
@@ -71,7 +71,7 @@ func newAuditing(ctx context.Context, c config.Config, p *parts, clock *ticker, 
 		sources = append(sources, audit.Source{Name: f.Name, Kind: audit.KindFile})
 	}
 	to := auditLog{clock, c.Cluster}
-	health, err := audit.NewHealth(ctx, audit.HealthOptions{Cluster: c.Cluster, Sources: sources, Store: p.store, Log: to, Metrics: metrics, Now: time.Now, Logger: log})
+	health, err := audit.NewHealth(ctx, audit.HealthOptions{Cluster: c.Cluster, Sources: sources, Coverage: coverage, Store: p.store, Log: to, Metrics: metrics, Now: time.Now, Logger: log})
 	if err != nil {
 		return nil, err
 	}

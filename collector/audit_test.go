@@ -32,8 +32,10 @@ import (
 	"github.com/seawall-security/seawall/collector/enrol"
 	"github.com/seawall-security/seawall/collector/eventlog"
 	"github.com/seawall-security/seawall/internal/tlsconf"
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // asCollector, set, makes the test binary the collector itself, for tests that kill it.
@@ -224,11 +226,17 @@ func (h *harbour) once(ids ...string) []*collectorv1.AuditState {
 // management asks the collector as a viewer.
 func (h *harbour) management() collectorv1.ManagementClient {
 	h.Helper()
+	return collectorv1.NewManagementClient(h.dial(tlsconf.Viewer))
+}
+
+// dial connects as a client.
+func (h *harbour) dial(as tlsconf.Access) *grpc.ClientConn {
+	h.Helper()
 	authority, _, err := enrol.OpenAuthority(h.settings().DataDir, "harbour", time.Now)
 	if err != nil {
 		h.Fatal(err)
 	}
-	files, err := authority.IssueClient("vera", tlsconf.Viewer, enrol.ClientLifetime)
+	files, err := authority.IssueClient("vera", as, enrol.ClientLifetime)
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -243,7 +251,7 @@ func (h *harbour) management() collectorv1.ManagementClient {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() { conn.Close() })
-	return collectorv1.NewManagementClient(conn)
+	return conn
 }
 
 const byToken = "audit:\n  webhook: {listen: \"127.0.0.1:0\", token_file: $DIR/token}\n"
@@ -486,6 +494,74 @@ func TestAuditStatusAndProbe(t *testing.T) {
 	for _, nonce := range []string{"", "short", "UPPERCASE", "with/slash", strings.Repeat("a", 65)} {
 		_, err := m.AuditProbe(t.Context(), &collectorv1.AuditProbeRequest{Nonce: nonce})
 		wantStatus(t, err, codes.InvalidArgument, "nonce")
+	}
+	h.stop(syscall.SIGTERM)
+}
+
+// Rules of a bundle that is pushed hold for what comes next: one of them tells, and one that
+// cannot see what it looks for is said to be blind. A restart changes neither.
+func TestAuditRulesOfABundle(t *testing.T) {
+	const rules = `source: audit
+rules:
+  - id: pods-listed
+    title: Somebody looks around
+    severity: medium
+    verbs: [list]
+    resources: [pods]
+    condition: actor.name == "alice@example.test"
+    summary: actor.name + " lists pods"
+  - id: pods-listed-oddly
+    title: Somebody looks around oddly
+    severity: medium
+    verbs: [list]
+    resources: [pods]
+    needs: request
+    condition: request.odd == "yes"
+    summary: actor.name + " lists pods"
+`
+	h := newHarbour(t, byToken)
+	h.start()
+	data, err := proto.Marshal(&sensorv1.Bundle{Serial: 1, Version: "v1", Files: []*sensorv1.BundleFile{{Name: "pods.yaml", Data: []byte(rules)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := &sensorv1.SignedBundle{Bundle: data, Signature: make([]byte, 64), KeyId: make([]byte, 32)}
+	if _, err := collectorv1.NewManagementClient(h.dial(tlsconf.Operator)).PushBundle(t.Context(), &collectorv1.PushBundleRequest{Bundle: signed}); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := h.post(h.client(nil), auditToken, eventList(auditLine("a", time.Now()))); code != http.StatusOK {
+		t.Fatal(code, err)
+	}
+	for range 2 {
+		alerts, err := alertv1.NewAlertStreamClient(h.dial(tlsconf.Viewer)).Subscribe(t.Context(), &alertv1.SubscribeRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			m, err := alerts.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := m.GetAlert(); a != nil {
+				if !strings.HasPrefix(a.Summary, "alice@example.test lists pods. ") || len(a.Requests) != 1 || a.Requests[0].AuditId != "a" {
+					t.Errorf("the alert says %v", a)
+				}
+				break
+			}
+		}
+		answer, err := h.management().AuditStatus(t.Context(), &collectorv1.AuditStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		blind := map[string]string{}
+		for _, b := range answer.Blind {
+			blind[b.Rule] = b.Reason
+		}
+		if !strings.Contains(blind["pods-listed-oddly"], "records list pods at level Metadata; the rule needs Request") || blind["pods-listed"] != "" {
+			t.Errorf("blind are %v", blind)
+		}
+		h.stop(syscall.SIGTERM)
+		h.start()
 	}
 	h.stop(syscall.SIGTERM)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/seawall-security/seawall/collector/correlate"
 	"github.com/seawall-security/seawall/collector/eventlog"
 	"github.com/seawall-security/seawall/internal/obs"
+	"github.com/seawall-security/seawall/internal/rule/auditrule"
 )
 
 const (
@@ -33,6 +34,8 @@ type follower struct {
 	correlator *correlate.Correlator
 	ready      *obs.Condition
 	logger     *zap.Logger
+	judge      *judge         // nil: no audit rules are run
+	used       *auditrule.Set // by the correlator
 
 	position atomic.Uint64 // correlated
 	waits    atomic.Bool   // something waits for ticks
@@ -148,9 +151,28 @@ func (f *follower) apply(ctx context.Context, queue <-chan correlate.Message, ro
 	}
 }
 
+// useRules has the correlator go by the rules that are in force now.
+func (f *follower) useRules(ctx context.Context) error {
+	if f.judge == nil {
+		return nil
+	}
+	set := f.judge.set.Load()
+	if set == f.used {
+		return nil
+	}
+	if err := f.correlator.UseRules(ctx, set, &f.judge.excepted); err != nil {
+		return err
+	}
+	f.used = set
+	return nil
+}
+
 // take has messages taken in. If they are refused, each is tried alone, and the ones that
 // are at fault are passed over: said, counted and booked, but no obstacle for the others.
 func (f *follower) take(ctx context.Context, batch []correlate.Message) error {
+	if err := f.useRules(ctx); err != nil {
+		return err
+	}
 	err := f.correlator.Apply(ctx, batch...)
 	if !errors.Is(err, correlate.ErrRefused) {
 		return err

@@ -99,12 +99,17 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	if err != nil {
 		return err
 	}
+	judging, err := newJudge(ctx, bundles, time.Now, p.log)
+	if err != nil {
+		return err
+	}
+	following.judge = judging
 	keep := &retainer{store: p.store, log: p.events, keep: c.EventLog, rows: c.Retention,
 		correlated: following.position.Load, now: time.Now, logger: p.log.Named("retain")}
 	if err := keep.trim(ctx); err != nil {
 		return err
 	}
-	registry.MustRegister(&pipeline{following: following, keep: keep}, correlator)
+	registry.MustRegister(&pipeline{following: following, keep: keep}, correlator, judging)
 
 	group, ctx := errgroup.WithContext(ctx)
 	rows := enrol.NewRows(p.store)
@@ -120,7 +125,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 	if err != nil {
 		return err
 	}
-	audits, err := newAuditing(ctx, c, p, clock, own, gate, registry)
+	audits, err := newAuditing(ctx, c, p, clock, own, gate, judging, registry)
 	if err != nil {
 		return err
 	}
@@ -137,10 +142,14 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 		Bundle: bundles.Current, Settings: settingsOf(c.Agents), Now: time.Now, Logger: p.log.Named("ingest")})
 	registry.MustRegister(sensor)
 	sensorv1.RegisterSensorServer(server, sensor)
+	offer := func() int { // what agents are sent holds here, too
+		judging.reload(ctx)
+		return sensor.Offer()
+	}
 	alerts := siem.New(siem.Options{Store: book, Client: reader, Log: p.log.Named("siem"), Metrics: registry})
 	alertv1.RegisterAlertStreamServer(server, alerts)
 	collectorv1.RegisterManagementServer(server, &management{Lister: agents.NewLister(known), Service: bundle.NewService(bundle.Options{
-		Bundles: bundles, Client: caller, Offer: sensor.Offer, Now: time.Now, Log: p.log}), auditService: audit.NewService(audits.health)})
+		Bundles: bundles, Client: caller, Offer: offer, Now: time.Now, Log: p.log}), auditService: audit.NewService(audits.health)})
 
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
@@ -165,7 +174,7 @@ func collect(ctx context.Context, c config.Config, p *parts) error {
 		defer stop()
 		return front.Wait()
 	})
-	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run, guard.run, audits.health.Run}
+	background := []func(context.Context) error{following.run, clock.run, keep.run, known.Run, own.Run, guard.run, audits.health.Run, judging.run}
 	for _, d := range deliveries {
 		background = append(background, d.Run)
 	}
