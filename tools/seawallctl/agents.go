@@ -21,14 +21,7 @@ const agentPage = 500
 // listAgents prints a line for each agent, in the order of their ids.
 func listAgents(ctx context.Context, args []string, out io.Writer) error {
 	r := newRemote("agents list")
-	rest, err := r.read(args, out)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
-	}
-	conn, err := r.dial()
+	conn, err := r.open(args, out)
 	if err != nil {
 		return err
 	}

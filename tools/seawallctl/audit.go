@@ -21,14 +21,7 @@ import (
 // auditStatus prints how the cluster's audit sources are, and what is missing.
 func auditStatus(ctx context.Context, args []string, out io.Writer) error {
 	r := newRemote("audit status")
-	rest, err := r.read(args, out)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
-	}
-	conn, err := r.dial()
+	conn, err := r.open(args, out)
 	if err != nil {
 		return err
 	}

@@ -50,14 +50,7 @@ func pushBundle(ctx context.Context, args []string, out io.Writer) error {
 // showBundle prints what agents are sent.
 func showBundle(ctx context.Context, args []string, out io.Writer) error {
 	r := newRemote("bundle show")
-	rest, err := r.read(args, out)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("unexpected argument %q", rest[0])
-	}
-	conn, err := r.dial()
+	conn, err := r.open(args, out)
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,18 @@ func (r *remote) read(args []string, out io.Writer) ([]string, error) {
 	return rest, nil
 }
 
+// open reads the arguments of a command that has but flags, and prepares its connection.
+func (r *remote) open(args []string, out io.Writer) (*grpc.ClientConn, error) {
+	rest, err := r.read(args, out)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("unexpected argument %q", rest[0])
+	}
+	return r.dial()
+}
+
 // dial prepares a connection; it is made with the first call.
 func (r *remote) dial() (*grpc.ClientConn, error) {
 	files := tlsconf.Files{
