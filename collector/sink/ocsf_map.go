@@ -148,7 +148,7 @@ func ocsfEvidencesOf(a *alertv1.Alert) []ocsfEvidence {
 			},
 		}
 		evidence.Source, evidence.Destination = ocsfEndpointsOf(e)
-		requests.describe(&evidence, e.GetAuditId())
+		requests.describe(&evidence, e)
 		if e.GetSeverity() != 0 {
 			_, evidence.Data.Severity = ocsfSeverity(e.GetSeverity())
 		}

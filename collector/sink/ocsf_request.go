@@ -11,16 +11,12 @@ import (
 // ocsfRequests are an alert's requests to the Kubernetes API. One that is evidence is told
 // there; the others are evidence of their own.
 type ocsfRequests struct {
-	byID map[string]*alertv1.Request
-	told map[string]bool
+	all  []*alertv1.Request
+	told map[*alertv1.Request]bool
 }
 
 func newOCSFRequests(a *alertv1.Alert) *ocsfRequests {
-	r := &ocsfRequests{byID: make(map[string]*alertv1.Request), told: make(map[string]bool)}
-	for _, request := range a.GetRequests() {
-		r.byID[request.GetAuditId()] = request
-	}
-	return r
+	return &ocsfRequests{all: a.GetRequests(), told: make(map[*alertv1.Request]bool)}
 }
 
 // requestsOf are all requests that an alert names.
@@ -32,18 +28,28 @@ func requestsOf(a *alertv1.Alert) []*alertv1.Request {
 	return all
 }
 
-// describe adds to evidence of a request who sent it.
-func (r *ocsfRequests) describe(evidence *ocsfEvidence, auditID string) {
-	if request := r.byID[auditID]; request != nil && auditID != "" {
-		r.told[auditID] = true
-		describeRequest(evidence, request)
+// describe adds to evidence of a request who sent it. Several may have one audit id, which
+// clients can choose: then the time decides, and else the first of them.
+func (r *ocsfRequests) describe(evidence *ocsfEvidence, e *alertv1.Evidence) {
+	var found *alertv1.Request
+	for _, request := range r.all {
+		if e.GetAuditId() == "" || request.GetAuditId() != e.GetAuditId() {
+			continue
+		}
+		if found == nil || request.GetTime().AsTime().Equal(e.GetTime().AsTime()) {
+			found = request
+		}
+	}
+	if found != nil {
+		r.told[found] = true
+		describeRequest(evidence, found)
 	}
 }
 
 // rest are the requests that are not told yet, and who came in.
 func (r *ocsfRequests) rest(a *alertv1.Alert) (evidences []ocsfEvidence) {
 	for _, request := range a.GetRequests() {
-		if r.told[request.GetAuditId()] {
+		if r.told[request] {
 			continue
 		}
 		evidence := ocsfEvidence{UID: request.GetAuditId(), Name: request.GetRole()}

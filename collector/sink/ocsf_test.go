@@ -301,3 +301,21 @@ func TestOCSFOfALostLog(t *testing.T) {
 		t.Errorf("%s, %v", line, err)
 	}
 }
+
+// TestOCSFOfOneAuditID: of requests that a client gave one id, each is told.
+func TestOCSFOfOneAuditID(t *testing.T) {
+	request := func(second int, user string) *alertv1.Request {
+		return &alertv1.Request{AuditId: "chosen", Time: at(second), Role: "rule", User: &auditv1.User{Name: user}}
+	}
+	evidences := ocsfEvidencesOf(&alertv1.Alert{
+		Evidence: []*alertv1.Evidence{{EventId: "chosen", AuditId: "chosen", Time: at(4), Role: "request"}},
+		Requests: []*alertv1.Request{request(3, "alice"), request(4, "mallory")},
+	})
+	var users []string
+	for _, e := range evidences {
+		users = append(users, e.Actor.User.Name)
+	}
+	if diff := cmp.Diff([]string{"mallory", "alice"}, users); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
