@@ -103,9 +103,9 @@ func rank(e *alertv1.Evidence) int {
 	case e.DetectionId == "":
 		return 0
 	case e.Severity < sensorv1.Severity_SEVERITY_HIGH:
-		return 1
+		return 1 + int(max(e.Severity, 0))
 	}
-	return 2
+	return 1 + int(sensorv1.Severity_SEVERITY_HIGH)
 }
 
 // compareEvidence orders by time; what happened at once is ordered by name, so that the
