@@ -45,7 +45,7 @@ func (m *Machine) decideSession(s *session, a answer) {
 		s.Attribution, s.Kind = m.withoutRequest(s)
 	}
 	m.resizeSession(s)
-	if s.Attribution != before || s.Omitted != omitted || !slices.EqualFunc(s.Requests, requests, func(x, y storedRequest) bool { return x.AuditId == y.AuditId }) {
+	if s.Attribution != before || s.Omitted != omitted || !slices.EqualFunc(s.Requests, requests, func(x, y storedRequest) bool { return sameRequest(x.Request, y.Request) }) {
 		m.enrichSession(s)
 		m.entryAlert(s)
 	}

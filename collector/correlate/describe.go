@@ -34,7 +34,7 @@ func describe(a *anchor) {
 		say(told("", al, roleEscape))
 	case alert.KindAudit:
 		al.Title = auditTitle(al)
-		say(asSentence(al.Evidence[len(al.Evidence)-1].Text))
+		say(asSentence(gravest(al).Text))
 		if n := facts(al); n > 1 {
 			say(fmt.Sprintf("%d requests in all.", n))
 		}
@@ -70,6 +70,18 @@ func describe(a *anchor) {
 	}
 	al.Title = line(al.Title) // names are the agents'
 	al.Summary = oneLine(strings.Join(slices.DeleteFunc(sentences, func(s string) bool { return s == "" }), " "))
+}
+
+// gravest is the last of the facts that weigh most: what was let through, where tries
+// weigh less, however many follow.
+func gravest(al *alertv1.Alert) *alertv1.Evidence {
+	found := al.Evidence[0]
+	for _, e := range al.Evidence {
+		if e.Severity >= found.Severity {
+			found = e
+		}
+	}
+	return found
 }
 
 func webTitle(al *alertv1.Alert, where string) (title string, sentences []string) {

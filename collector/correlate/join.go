@@ -180,14 +180,14 @@ func (m *Machine) settledLongAgo(p *pod, s *session) bool {
 	return s.Attribution == joined && !p.remembers(s.Requests[0].AuditId, s.Requests[0].GetTime().AsTime().UnixNano())
 }
 
-// remembers reports whether a request that came about a time is there.
+// remembers reports whether a request that came at a time, as alerts say it, is there.
 func (p *pod) remembers(auditID string, at int64) bool {
 	from, _ := slices.BinarySearchFunc(p.requests, at-int64(widest), func(r *request, at int64) int { return cmp.Compare(r.From, at) })
 	for _, r := range p.requests[from:] {
 		if r.From > at {
 			break
 		}
-		if r.Key.AuditID == auditID {
+		if r.Key.AuditID == auditID && r.Told.GetTime().AsTime().UnixNano() == at {
 			return true
 		}
 	}

@@ -296,7 +296,7 @@ func (m *Machine) toldOf(kind string, key requestKey, e *auditv1.Event) bool {
 	}
 	for _, s := range p.sessions {
 		for _, r := range s.Requests {
-			if r.AuditId == key.AuditID {
+			if told := unixNano(r.Time); r.AuditId == key.AuditID && told >= key.Time-int64(widest) && told <= key.Time+int64(widest) {
 				return true
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
@@ -89,14 +90,16 @@ func (m *Machine) matched(cluster string, e *auditv1.Event, match auditrule.Matc
 		a.Alert.Title = line(cmp.Or(match.Rule.Title, match.Rule.ID))
 	}
 	m.outcome(a, match, first)
-	for _, id := range match.AuditIDs {
-		text := match.Summary
-		if id != e.AuditId {
-			text = "one of the requests that it was found by: " + id
+	own := lastIndex(match.AuditIDs, e.AuditId)
+	for i, id := range match.AuditIDs {
+		// Clients may give many requests one id: each is a fact of its own.
+		text, fact := match.Summary, alert.Hash("request", match.Rule.ID, keyOf(cluster, e).row())
+		if i != own {
+			text, fact = "one of the requests that it was found by: "+id, alert.Hash("found by", fact, id, strconv.Itoa(i))
 		}
 		m.take(a, &alertv1.Evidence{
 			EventId: cutID(id), AuditId: cutID(id), Time: timestamp(at.UnixNano()), Role: roleRequest, Text: line(text), Rule: cutID(match.Rule.ID),
-			DetectionId: alert.Hash("request", match.Rule.ID, id), Severity: match.Severity,
+			DetectionId: fact, Severity: match.Severity,
 		}, clockBound)
 	}
 	a.Alert.EvidenceOmitted = alert.AddUp(a.Alert.EvidenceOmitted, uint64(max(match.Omitted, 0)))
@@ -107,12 +110,42 @@ func (m *Machine) matched(cluster string, e *auditv1.Event, match auditrule.Matc
 	a.Alert.Tactics = union(a.Alert.Tactics, match.Rule.Tactics)
 	a.Alert.Techniques = union(a.Alert.Techniques, match.Rule.Techniques)
 	a.Alert.Tags = union(a.Alert.Tags, match.Rule.Tags)
-	told := tellRequest(roleRule, e, unixNano(e.RequestTime))
-	if len(a.Alert.Requests) < maxRuleRequests && !slices.ContainsFunc(a.Alert.Requests, func(r *alertv1.Request) bool { return r.AuditId == told.AuditId }) {
-		a.Alert.Requests = append(a.Alert.Requests, told)
-	}
+	a.Alert.Requests = addRequest(a.Alert.Requests, tellRequest(roleRule, e, unixNano(e.RequestTime)))
 	m.worsen(a, match.Severity)
 	return nil
+}
+
+// addRequest takes a request in that is not told yet. Where there is no room, one that was
+// let through takes the place of the latest that was not: nobody hides it behind tries.
+func addRequest(requests []*alertv1.Request, told *alertv1.Request) []*alertv1.Request {
+	if slices.ContainsFunc(requests, func(r *alertv1.Request) bool { return sameRequest(r, told) }) {
+		return requests
+	}
+	if len(requests) < maxRuleRequests {
+		return append(requests, told)
+	}
+	if told.Code < 400 {
+		for i, r := range slices.Backward(requests) {
+			if r.Role == roleRule && r.Code >= 400 {
+				return append(slices.Delete(requests, i, i+1), told)
+			}
+		}
+	}
+	return requests
+}
+
+// sameRequest tells requests apart. The audit id alone does not: clients may choose it.
+func sameRequest(x, y *alertv1.Request) bool {
+	return x.AuditId == y.AuditId && x.GetTime().AsTime().Equal(y.GetTime().AsTime())
+}
+
+func lastIndex(words []string, word string) int {
+	for i, w := range slices.Backward(words) {
+		if w == word {
+			return i
+		}
+	}
+	return -1
 }
 
 // outcome notes whether requests were let through. That one was, after attempts, is told

@@ -3,6 +3,7 @@ package correlate
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -288,5 +289,74 @@ func TestRulesOfACorrelator(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestOneAuditIDForMany: clients choose the id of their requests. One that was let through
+// is told though tries of the same id came before it, and all are counted.
+func TestOneAuditIDForMany(t *testing.T) {
+	try := func(i int, code uint32, command ...string) *auditv1.Event {
+		e := ask{id: "chosen", user: "mallory", at: after(time.Duration(i) * time.Second), args: command}.event(auditv1.Stage_STAGE_COMPLETE)
+		e.StageTime, e.Code = e.RequestTime, code
+		e.RequestUri = "/api/v1/namespaces/store/pods/web-0/exec?command=" + strings.Join(command, "&command=")
+		return e
+	}
+	for _, test := range []struct {
+		name  string
+		tries int // before one that is let through
+		other func(int) string
+	}{
+		{"one", 1, func(int) string { return "id" }},
+		{"as-many-as-there-is-room-for", 200, func(i int) string { return fmt.Sprint("id", i) }},
+		{"the-same-again-and-again", 200, func(int) string { return "id" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			l := newLog()
+			for i := range test.tries {
+				l.audit(t, after(time.Duration(i+1)*time.Second), try(i, 403, test.other(i)))
+			}
+			l.audit(t, after(time.Duration(test.tries+1)*time.Second), try(test.tries, 101, "cat", "/secret"))
+			l.audit(t, after(time.Duration(test.tries+2)*time.Second), try(test.tries+1, 403, "id"))
+			l.tick(t, settle)
+			l.tick(t, recount)
+			var found *alertv1.Alert
+			for _, a := range latest(playRules(t, l.messages, func(i int) bool { return i%7 == 0 })) {
+				if a.Evidence[0].Rule == "exec" {
+					found = a
+				}
+			}
+			if n := facts(found); n != uint64(test.tries)+2 {
+				t.Errorf("%d of %d requests are counted", n, test.tries+2)
+			}
+			if !strings.HasPrefix(found.Summary, "mallory ran cat /secret in web-0.") || found.Severity != medium || slices.Contains(found.Tags, tagAttempt) {
+				t.Errorf("got %q, %v", found.Summary, found.Severity)
+			}
+			if !slices.ContainsFunc(found.Requests, func(r *alertv1.Request) bool { return r.Code == 101 }) || len(found.Requests) > maxRuleRequests {
+				t.Errorf("%d requests, none that was let through", len(found.Requests))
+			}
+		})
+	}
+}
+
+// TestOneAuditIDInAWindow: requests of one id are as many as those of several.
+func TestOneAuditIDInAWindow(t *testing.T) {
+	counts := make(map[bool]uint64)
+	for _, chosen := range []bool{false, true} {
+		l := newLog()
+		for i := range 20 {
+			e := ask{id: fmt.Sprint("r", i), at: after(time.Duration(i) * time.Second), args: []string{"sh"}}.event(auditv1.Stage_STAGE_COMPLETE)
+			e.StageTime, e.Code, e.User = e.RequestTime, 401, nil
+			if chosen {
+				e.AuditId = "chosen"
+			}
+			l.audit(t, after(time.Duration(i+1)*time.Second), e)
+		}
+		l.tick(t, recount)
+		for _, a := range latest(playRules(t, l.messages, func(int) bool { return false })) {
+			counts[chosen] += facts(a)
+		}
+	}
+	if counts[true] != counts[false] || counts[true] < 12 {
+		t.Errorf("got %v", counts)
 	}
 }
