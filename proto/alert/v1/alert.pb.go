@@ -645,9 +645,9 @@ type Alert struct {
 	// Who came into the containers that this is about: the sessions that facts are below, in
 	// the order they began; at most 16.
 	Entries []*Entry `protobuf:"bytes,24,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Requests to the Kubernetes API that are part of this: those a rule speaks of, and the
-	// one that made the pod where that is privileged, mounts the host or shares its
-	// namespaces; at most 32.
+	// Requests to the Kubernetes API that are part of this: those a rule speaks of, and, where
+	// the pod is privileged, mounts the host or shares its namespaces, the one that made it
+	// and the last that changed what it was made from; at most 32, and these.
 	Requests      []*Request `protobuf:"bytes,25,rep,name=requests,proto3" json:"requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -863,7 +863,9 @@ type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the sensor's Session; empty: a port-forward.
 	SessionId string `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// exec, attach, debug (an ephemeral container), port-forward; empty: not known.
+	// exec, attach, debug (an ephemeral container), port-forward; no request leads there:
+	// namespace (past the container runtime: nsenter or the like), runtime (through it, past
+	// the kubelet: ctr or the like); empty: not known.
 	Kind        string      `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	Attribution Attribution `protobuf:"varint,3,opt,name=attribution,proto3,enum=seawall.alert.v1.Attribution" json:"attribution,omitempty"`
 	// JOINED: the request that began it. AMBIGUOUS: all that may have, at most 16.
@@ -968,7 +970,8 @@ type Request struct {
 	AuditId string                 `protobuf:"bytes,1,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
 	// When it came, corrected for the API server's clock.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	// entry: it began a session; pod-created: it made the asset's pod; rule: a rule speaks of it.
+	// entry: it began a session; pod-created: it made the asset's pod, or what runs it;
+	// pod-changed: it last changed what the pod was made from; rule: a rule speaks of it.
 	Role string    `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
 	User *v11.User `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
 	// As whom it was carried out; absent: as user.
