@@ -112,6 +112,12 @@ func (m *Machine) enrich(a *anchor) {
 		}
 		delete(entries, s.Key.ID) // it may turn out to be nobody's
 		if e := s.entry(); e != nil {
+			switch {
+			case s.Past:
+				e.Kind = entryNamespace
+			case s.Foreign:
+				e.Kind = entryRuntime
+			}
 			entries[entryName(e)] = e
 		}
 	}

@@ -195,7 +195,11 @@ func tellEntry(e *alertv1.Entry) string {
 			who = who[:maxTold]
 		}
 		return "May have come in: " + strings.Join(who, " or ") + more + " " + by + command + "."
-	case e.Attribution == unattributed:
+	case e.Kind == entryNamespace:
+		return "Came in past the container runtime (nsenter or the like)."
+	case e.Kind == entryRuntime:
+		return "Came in through the container runtime, past the kubelet (ctr or the like)."
+	case e.Attribution == unattributed: // said only where the audit log of the API comes here
 		return "Came in past the Kubernetes API" + command + ": no request asked for it."
 	}
 	return ""

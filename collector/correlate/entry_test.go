@@ -12,6 +12,7 @@ import (
 	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // created is the record of a pod's creation by a controller.
@@ -208,5 +209,49 @@ func TestAHoleInTheAuditLog(t *testing.T) {
 	m, revisions := s.run(3 * time.Minute)
 	if got := answersOf(m); got != "s=unavailable" || len(revisions) != 0 {
 		t.Errorf("got %s, %d alerts", got, len(revisions))
+	}
+}
+
+// TestDoorsAreNamed: the Kubernetes API is named only where its audit log comes from.
+func TestDoorsAreNamed(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		audited bool
+		change  func(*sensorv1.Event)
+		want    string
+	}{
+		{"nsenter-without-kubernetes", false, func(e *sensorv1.Event) { e.Container.Pod, e.Session.EnteredBy = nil, "namespace" },
+			"Came in past the container runtime (nsenter or the like)."},
+		{"nsenter", true, func(e *sensorv1.Event) { e.Session.EnteredBy = "namespace" }, "Came in past the container runtime (nsenter or the like)."},
+		{"ctr", false, func(e *sensorv1.Event) { e.Session.ExecId, e.Container.RuntimeNamespace = "mine", "k8s.io" },
+			"Came in through the container runtime, past the kubelet (ctr or the like)."},
+		{"crictl", true, func(e *sensorv1.Event) {}, "Came in past the Kubernetes API (bash): no request asked for it."},
+		{"crictl-without-audit", false, func(e *sensorv1.Event) {}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := &story{stream: &stream{t: t}}
+			if test.audited {
+				s = newStory(t)
+				s.chatter(0, 2*time.Minute)
+			}
+			c := comeIn{id: "s", at: after(10 * time.Second), args: []string{"bash"}}
+			s.sequence++
+			r := c.record(s.sequence)
+			test.change(r.GetEvent())
+			s.at(after(11*time.Second), func(l *logWriter) { l.send(t, testAgent, after(11*time.Second), 0, r) })
+			s.detected(20*time.Second, "escape-core-pattern", c, test.change)
+			_, revisions := s.run(3 * time.Minute)
+			for _, a := range latest(revisions) {
+				if a.Kind != alert.KindEscape {
+					continue
+				}
+				_, said, _ := strings.Cut(a.Summary, "escape-core-pattern happened. ")
+				if said, _, _ = strings.Cut(said, "At 2026"); strings.TrimSpace(said) != test.want {
+					t.Errorf("got %q", said)
+				}
+				return
+			}
+			t.Error("there is no alert")
+		})
 	}
 }

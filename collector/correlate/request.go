@@ -21,6 +21,9 @@ const (
 	entryAttach  = "attach"
 	entryDebug   = "debug"
 	entryForward = "port-forward"
+	// No request leads there: past the container runtime, and through it past the kubelet.
+	entryNamespace = "namespace"
+	entryRuntime   = "runtime"
 )
 
 // recordKept is how long a request, or a session that may be one's, is remembered by the
