@@ -21,6 +21,7 @@ const (
 // Roles of requests, as alert.proto lists them.
 const (
 	rolePodCreated = "pod-created"
+	rolePodChanged = "pod-changed"
 	roleRule       = "rule"
 )
 
@@ -213,30 +214,34 @@ func (m *Machine) doors(a *anchor, entries map[string]*alertv1.Entry) {
 	}
 }
 
-// created is the alert's requests, with the one that made its pod if that has power over
+// created is the alert's requests, with those that its pod came of if that has power over
 // its node.
 func (m *Machine) created(a *anchor) []*alertv1.Request {
 	requests := a.Alert.Requests
 	if a.pod().Name == "" {
 		return requests
 	}
-	o := m.spec(a.pod())
+	o := m.spec(a.pod(), a.Alert.GetAsset().GetContainer().GetPod().GetUid())
 	if o == nil || len(o.Pod.Powers) == 0 {
 		return requests
 	}
-	if uid := a.Alert.GetAsset().GetContainer().GetPod().GetUid(); uid != "" && o.Pod.UID != "" && uid != o.Pod.UID {
-		return requests // another one had this name
+	var by []*alertv1.Request
+	made, changed := m.origin(o)
+	for _, r := range []*storedRequest{made, changed} {
+		if r != nil {
+			by = append(by, r.Request)
+		}
 	}
-	by := m.author(o)
-	if by == nil {
+	if len(by) == 0 {
 		return requests
 	}
-	requests = slices.DeleteFunc(slices.Clone(requests), func(r *alertv1.Request) bool { return r.Role == rolePodCreated })
 	tags := union(slices.Clone(a.Alert.Tags), prefixed("pod:", o.Pod.Powers))
 	if len(tags) != len(a.Alert.Tags) {
 		a.Alert.Tags = tags
 	}
-	return append([]*alertv1.Request{by.Request}, requests...)
+	return append(by, slices.DeleteFunc(slices.Clone(requests), func(r *alertv1.Request) bool {
+		return r.Role == rolePodCreated || r.Role == rolePodChanged
+	})...)
 }
 
 func prefixed(prefix string, words []string) (out []string) {

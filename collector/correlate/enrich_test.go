@@ -108,10 +108,10 @@ func TestWhoMadeThePod(t *testing.T) {
 		want   string
 	}{
 		{"another-of-that-name", []*auditv1.Event{other}, ""},
-		{"by-hand", []*auditv1.Event{bob(created(after(0), power))}, "The pod (host-path, host-pid, privileged) was put there by bob@example.test from 10.77.0.11."},
-		{"by-controller", []*auditv1.Event{created(after(0), power)}, "The pod (host-path, host-pid, privileged) was put there by system:serviceaccount:kube-system:statefulset-controller from 127.0.0.1."},
-		{"workload", []*auditv1.Event{workload(), created(after(0), power)}, "What runs it, statefulsets store/web, (host-path, host-pid, privileged) was put there by bob@example.test from 10.77.0.11."},
-		{"workload-record-behind", []*auditv1.Event{created(after(0), power), workload()}, "What runs it, statefulsets store/web, (host-path, host-pid, privileged) was put there by bob@example.test from 10.77.0.11."},
+		{"by-hand", []*auditv1.Event{bob(created(after(0), power))}, "The pod (host-path, host-pid, privileged) was made by bob@example.test from 10.77.0.11."},
+		{"by-controller", []*auditv1.Event{created(after(0), power)}, "The pod (host-path, host-pid, privileged) was made by system:serviceaccount:kube-system:statefulset-controller from 127.0.0.1."},
+		{"workload", []*auditv1.Event{workload(), created(after(0), power)}, "What runs it, statefulsets store/web, (host-path, host-pid, privileged) was made by bob@example.test from 10.77.0.11."},
+		{"workload-record-behind", []*auditv1.Event{created(after(0), power), workload()}, "What runs it, statefulsets store/web, (host-path, host-pid, privileged) was made by bob@example.test from 10.77.0.11."},
 		{"no-power", []*auditv1.Event{bob(created(after(0), plain))}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

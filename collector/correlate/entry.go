@@ -29,7 +29,7 @@ func (m *Machine) worthAlert(s *session) bool {
 	if source := m.audits[s.Cluster]; source == nil || !source.receives() {
 		return false
 	}
-	return s.Attribution == unattributed && !s.Old && (s.Past || s.Foreign || s.TTY != "" || m.spec(s.Pod) != nil)
+	return s.Attribution == unattributed && !s.Old && (s.Past || s.Foreign || s.TTY != "" || m.spec(s.Pod, s.UID) != nil)
 }
 
 // entryAlert raises the alert of an entry without a request, and takes it back where it
@@ -223,23 +223,41 @@ func tellWho(r *alertv1.Request) string {
 
 // tellCreated says who made the alert's pod; "": it is not known, or has no power.
 func tellCreated(al *alertv1.Alert) string {
+	var made, changed *alertv1.Request
 	for _, r := range al.Requests {
-		if r.Role != rolePodCreated {
-			continue
+		switch r.Role {
+		case rolePodCreated:
+			made = r
+		case rolePodChanged:
+			changed = r
 		}
-		var powers []string
-		for _, tag := range al.Tags {
-			if power, ok := strings.CutPrefix(tag, "pod:"); ok {
-				powers = append(powers, power)
-			}
-		}
-		what := "The pod"
-		if o := r.Object; o.GetResource() != "pods" {
-			what = "What runs it, " + o.GetResource() + " " + o.GetNamespace() + "/" + o.GetName() + ","
-		}
-		return fmt.Sprintf("%s (%s) was put there by %s.", what, strings.Join(powers, ", "), tellWho(r))
 	}
-	return ""
+	of := cmp.Or(made, changed)
+	if of == nil {
+		return ""
+	}
+	var powers []string
+	for _, tag := range al.Tags {
+		if power, ok := strings.CutPrefix(tag, "pod:"); ok {
+			powers = append(powers, power)
+		}
+	}
+	what := "The pod"
+	if o := of.Object; o.GetResource() != "pods" {
+		what = "What runs it, " + o.GetResource() + " " + o.GetNamespace() + "/" + o.GetName() + ","
+	}
+	by := ""
+	switch {
+	case changed == nil:
+		by = "made by " + tellWho(made)
+	case made == nil:
+		by = "last changed by " + tellWho(changed) + "; who made it is not known"
+	case tellWho(made) == tellWho(changed):
+		by = "made and last changed by " + tellWho(made)
+	default:
+		by = "made by " + tellWho(made) + ", and last changed by " + tellWho(changed)
+	}
+	return fmt.Sprintf("%s (%s) was %s.", what, strings.Join(powers, ", "), by)
 }
 
 // auditTitle is a rule's title, and whether it was but tried.

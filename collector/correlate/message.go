@@ -105,6 +105,7 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 	m.fact = f.at
 	if s := m.sighted(f); s != nil {
 		f.session = s.Key
+		m.alive(s.Pod, s.UID, f.at)
 	}
 	if f.detection != nil {
 		m.stats.Detections++

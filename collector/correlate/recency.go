@@ -39,6 +39,18 @@ func (r *recency[K, V]) touch(key K) {
 	}
 }
 
+// keep has a value there, as the one touched last, or not there.
+func (r *recency[K, V]) keep(key K, value V, here bool) {
+	switch {
+	case !here:
+		r.remove(key)
+	case r.places[key] == nil:
+		r.add(key, value)
+	default:
+		r.touch(key)
+	}
+}
+
 func (r *recency[K, V]) remove(key K) {
 	if place := r.places[key]; place != nil {
 		r.line.Remove(place)

@@ -33,12 +33,7 @@ func (m *Machine) sweepEntries(before func(time.Duration) int64) {
 			m.forgetRequest(r)
 		}
 	}
-	for _, o := range m.objects.all() {
-		if o.At >= before(forget) {
-			break
-		}
-		m.forgetObject(o)
-	}
+	m.sweepObjects(before)
 	for cluster, a := range m.audits {
 		if a.At < before(forget) {
 			delete(m.audits, cluster)
@@ -64,13 +59,7 @@ func (m *Machine) evictEntries() {
 		m.stats.Forgotten++
 		m.forgetRequest(r)
 	}
-	for _, o := range m.objects.all() {
-		if m.objectBytes <= m.limits.ObjectBytes {
-			break
-		}
-		m.stats.Forgotten++
-		m.forgetObject(o)
-	}
+	m.evictObjects()
 }
 
 // entryRows are the rows of what is remembered of entries that changed.
@@ -133,7 +122,7 @@ func (m *Machine) restoreEntry(row Row) error {
 			return err
 		}
 		m.objects.add(o.Key, o)
-		m.resizeObject(o)
+		m.shelve(o)
 	case rowAudit:
 		a := &auditState{}
 		if err := json.Unmarshal(row.Body, a); err != nil {
@@ -151,7 +140,12 @@ func (m *Machine) restoredEntries() {
 	}
 	m.sessions.sort(func(s *session) uint64 { return s.Serial })
 	m.requests.sort(func(r *request) uint64 { return r.Serial })
-	m.objects.sort(func(o *manifest) uint64 { return o.Serial })
+	object := func(o *manifest) uint64 { return o.Serial }
+	m.objects.sort(object)
+	m.seen.sort(object)
+	m.gone.sort(object)
+	m.idleObjects.sort(object)
+	m.seenObjects.sort(object)
 }
 
 func timestamp(at int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, at)) }

@@ -242,7 +242,7 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 	key := keyOf(cluster, e)
 	r := m.requests.get(key)
 	switch {
-	case key.Time == 0:
+	case key.Time == 0, kind == entryDebug && isDryRun(e):
 		return
 	case !granted(e):
 		if r != nil && e.Code >= 400 { // it was let through, and then refused after all
