@@ -105,7 +105,7 @@ func (m *Machine) withoutRequest(s *session) (alertv1.Attribution, string) {
 	}
 	wait := source.wait()
 	switch {
-	case source.Since > s.From || source.missed(s.From, s.Until+int64(startup)):
+	case source.Since > s.From || source.missed(s.From, s.Until+int64(startup)) || m.hasLost(s):
 		return unavailable, kind
 	case m.place.Now < s.Until+int64(wait):
 		m.look(s, s.Until+int64(wait))

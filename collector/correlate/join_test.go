@@ -84,7 +84,12 @@ func answersOf(m *Machine) string {
 // run plays the story until a time, making the machine anew from its rows at random places.
 func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
 	s.t.Helper()
-	m, rows := NewMachine(Limits{}), make(map[rowName]string)
+	return s.runIn(Limits{}, until)
+}
+
+func (s *story) runIn(limits Limits, until time.Duration) (*Machine, []*alertv1.Alert) {
+	s.t.Helper()
+	m, rows := NewMachine(limits), make(map[rowName]string)
 	r := rand.New(rand.NewPCG(1, 2))
 	var revisions []*alertv1.Alert
 	messages := s.log(noon, after(until))
@@ -97,7 +102,7 @@ func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
 			revisions = append(revisions, proto.CloneOf(revision.Alert))
 		}
 		if keepRows(rows, m); r.IntN(10+len(messages)/10) == 0 {
-			m = NewMachine(Limits{})
+			m = NewMachine(limits)
 			for name, body := range rows {
 				if err := m.restore(Row{name.kind, name.key, []byte(body)}); err != nil {
 					s.t.Fatal(err)

@@ -110,7 +110,10 @@ type Machine struct {
 	sessions     recency[sessionKey, *session]
 	requests     recency[requestKey, *request]
 	objects      recency[objectKey, *manifest]
-	audits       map[string]*auditState        // by cluster
+	audits       map[string]*auditState // by cluster
+	lost         recency[podKey, *lostRequests]
+	movedLost    map[podKey]bool
+	requestPool  *pool[requestPayer, requestKey, *request]
 	seen, gone   recency[objectKey, *manifest] // of the objects, those that are
 	idleObjects  *pool[objectPayer, objectKey, *manifest]
 	seenObjects  *pool[objectPayer, objectKey, *manifest]
@@ -171,6 +174,7 @@ func NewMachine(limits Limits) *Machine {
 		agents: newRecency[string, *agentState](), shares: make(map[string]*share),
 		waiting: newRecency[string, *anchor](), raised: newRecency[string, *anchor](),
 		sessions: newRecency[sessionKey, *session](), requests: newRecency[requestKey, *request](), objects: newRecency[objectKey, *manifest](),
+		lost: newRecency[podKey, *lostRequests](), movedLost: make(map[podKey]bool), requestPool: newRequestPool(),
 		seen: newRecency[objectKey, *manifest](), gone: newRecency[objectKey, *manifest](), idleObjects: newObjectPool(), seenObjects: newObjectPool(),
 		audits: make(map[string]*auditState), pods: make(map[podKey]*pod), movedSessions: make(map[sessionKey]bool), movedRequests: make(map[requestKey]bool), movedObjects: make(map[objectKey]bool),
 		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool),

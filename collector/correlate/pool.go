@@ -82,11 +82,13 @@ func (p *pool[P, K, V]) fullest() *portion[K, V] {
 	var most P
 	var found *portion[K, V]
 	for payer, of := range p.portions {
-		group, other := p.group(payer), p.group(most)
-		if found == nil || cmp.Or(cmp.Compare(groups[group], groups[other]), -cmp.Compare(group, other),
-			cmp.Compare(of.bytes, found.bytes), -p.compare(payer, most)) > 0 {
-			most, found = payer, of
+		if found != nil {
+			mine, other := p.group(payer), p.group(most)
+			if cmp.Or(cmp.Compare(groups[mine], groups[other]), -cmp.Compare(mine, other), cmp.Compare(of.bytes, found.bytes), -p.compare(payer, most)) < 0 {
+				continue
+			}
 		}
+		most, found = payer, of
 	}
 	return found
 }

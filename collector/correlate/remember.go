@@ -11,9 +11,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// What is remembered of ways into containers is bounded in bytes: sessions by shares of
-// agents, as anchors are; requests and objects come from the API servers alone. What had to
-// go costs joins, and never makes a wrong one: of a session the agent's horizon is kept.
+// What is remembered of ways into containers is bounded in bytes, by shares: of sessions
+// those of agents, as of anchors; of requests those of who sent them; of objects those of
+// namespaces, and of users within. Who floods one of them pays for it. What had to go
+// costs joins, and never makes a wrong one: of a session the agent's horizon is kept, and
+// of a request that its pod lost some.
 
 // sweepEntries forgets what is over.
 func (m *Machine) sweepEntries(before func(time.Duration) int64) {
@@ -34,6 +36,7 @@ func (m *Machine) sweepEntries(before func(time.Duration) int64) {
 		}
 	}
 	m.sweepObjects(before)
+	m.sweepLost(before)
 	for cluster, a := range m.audits {
 		if a.At < before(forget) {
 			delete(m.audits, cluster)
@@ -52,13 +55,7 @@ func (m *Machine) evictEntries() {
 			break
 		}
 	}
-	for _, r := range m.requests.all() {
-		if m.requestBytes <= m.limits.RequestBytes {
-			break
-		}
-		m.stats.Forgotten++
-		m.forgetRequest(r)
-	}
+	m.evictRequests()
 	m.evictObjects()
 }
 
@@ -85,6 +82,14 @@ func (m *Machine) entryRows(rows []Row) []Row {
 		}
 		rows = append(rows, row)
 	}
+	for key := range m.movedLost {
+		row := Row{Kind: rowLost, Key: key.row()}
+		if l := m.lost.get(key); l != nil {
+			row.Body = encode(l)
+		}
+		rows = append(rows, row)
+	}
+	clear(m.movedLost)
 	clear(m.movedSessions)
 	clear(m.movedRequests)
 	clear(m.movedObjects)
@@ -123,6 +128,12 @@ func (m *Machine) restoreEntry(row Row) error {
 		}
 		m.objects.add(o.Key, o)
 		m.shelve(o)
+	case rowLost:
+		l := &lostRequests{}
+		if err := json.Unmarshal(row.Body, l); err != nil {
+			return err
+		}
+		m.lost.add(l.Pod, l)
 	case rowAudit:
 		a := &auditState{}
 		if err := json.Unmarshal(row.Body, a); err != nil {
@@ -140,6 +151,8 @@ func (m *Machine) restoredEntries() {
 	}
 	m.sessions.sort(func(s *session) uint64 { return s.Serial })
 	m.requests.sort(func(r *request) uint64 { return r.Serial })
+	m.requestPool.sort(func(r *request) uint64 { return r.Serial })
+	m.lost.sort(func(l *lostRequests) uint64 { return l.Serial })
 	object := func(o *manifest) uint64 { return o.Serial }
 	m.objects.sort(object)
 	m.seen.sort(object)

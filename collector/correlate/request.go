@@ -213,14 +213,13 @@ func userOf(u *auditv1.User) *auditv1.User {
 
 // tokenPod is the pod that a service account's token is of; nil: it is of none.
 func tokenPod(u *auditv1.User) *sensorv1.Pod {
-	const account = "system:serviceaccount:"
 	first := func(name string) string {
 		if values := u.GetExtra()[name].GetValues(); len(values) > 0 {
 			return cutName(values[0])
 		}
 		return ""
 	}
-	name, found := strings.CutPrefix(u.GetName(), account)
+	name, found := strings.CutPrefix(u.GetName(), serviceAccount)
 	pod := first("authentication.kubernetes.io/pod-name")
 	if !found || pod == "" {
 		return nil
@@ -275,6 +274,7 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 	}
 	m.touch(&r.stamp)
 	m.requests.touch(key)
+	m.requestPool.touch(r.payer(), key)
 	m.movedRequests[key] = true
 }
 
@@ -311,12 +311,15 @@ func (m *Machine) insertRequest(r *request) {
 	r.size = r.measure()
 	m.requestBytes += r.size
 	m.requests.add(r.Key, r)
+	m.requestPool.add(r.payer(), r.Key, r)
+	m.requestPool.resize(r.payer(), r.size)
 	m.indexRequest(r)
 }
 
 func (m *Machine) forgetRequest(r *request) {
 	m.unindexRequest(r)
 	m.requests.remove(r.Key)
+	m.requestPool.remove(r.payer(), r.Key, r.size)
 	m.requestBytes -= r.size
 	m.movedRequests[r.Key] = true
 }

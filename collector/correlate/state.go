@@ -32,6 +32,7 @@ const (
 	rowRequest = "request"
 	rowObject  = "object"
 	rowAudit   = "audit"
+	rowLost    = "lost"
 	rowRule    = "rule"
 )
 
@@ -177,7 +178,7 @@ func (m *Machine) restoreRow(row Row) error {
 		return m.restoreAnchor(kept)
 	case rowRule:
 		m.ruleRows = append(m.ruleRows, row)
-	case rowSession, rowRequest, rowObject, rowAudit:
+	case rowSession, rowRequest, rowObject, rowAudit, rowLost:
 		return m.restoreEntry(row)
 	default:
 		return errors.New("of an unknown kind")
