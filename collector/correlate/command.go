@@ -3,12 +3,15 @@ package correlate
 import (
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // maskPattern is what internal/redact puts in a secret's place.
 var maskPattern = regexp.MustCompile(`\[redacted:[0-9a-f]{16}\]`)
+
+const maskHead = "[redacted:"
 
 // maxInterpreter is how many words a kernel puts in front of a script's own name, at most:
 // interpreters may be scripts themselves, four deep.
@@ -31,23 +34,39 @@ func sameCommand(r *request, s *session) bool {
 			args[i] = unescaped(arg)
 		}
 	}
-	if sameWords(r.Args, r.Truncated, args, s.Truncated, false) {
+	plain := otherKey
+	if s.Keyed {
+		plain = ourKey
+	}
+	if sameWords(r.Args, r.Truncated, args, s.Truncated, plain) {
 		return true
 	}
 	// The kernel runs a script's interpreter, with the script for an argument.
 	for i := 1; i < min(len(args), maxInterpreter+1); i++ {
 		if (filename == "" || args[i] == filename) && path.Base(args[i]) == path.Base(r.Args[0]) &&
-			sameWords(r.Args[1:], r.Truncated, args[i+1:], s.Truncated, true) {
+			sameWords(r.Args[1:], r.Truncated, args[i+1:], s.Truncated, otherWords) {
 			return true
 		}
 	}
 	return false
 }
 
+// masking is how secrets in a session's words were masked, by the side of a request's.
+type masking int
+
+const (
+	// ourKey: with the same key, so that equal secrets have equal masks.
+	ourKey masking = iota
+	// otherKey: perhaps with another one. A node that is not enrolled yet has its own.
+	otherKey
+	// otherWords: perhaps in other words. Words are judged by the program in front of them,
+	// and that may have been another one.
+	otherWords
+)
+
 // sameWords compares a command with arguments. Of what was cut the beginning counts, the
-// last word not: it may be cut, and so may a secret in it. Masked: the redactor judges words
-// by the program in front of them, and may have seen another one.
-func sameWords(asked []string, askedCut bool, got []string, gotCut, masked bool) bool {
+// last word not: it may be cut, and so may a secret in it.
+func sameWords(asked []string, askedCut bool, got []string, gotCut bool, masks masking) bool {
 	if gotCut && len(got) > 0 {
 		got = got[:len(got)-1]
 	}
@@ -56,11 +75,51 @@ func sameWords(asked []string, askedCut bool, got []string, gotCut, masked bool)
 		return false
 	}
 	for i := range min(len(asked), len(got)) {
-		if asked[i] != got[i] && !(masked && (maskPattern.MatchString(asked[i]) || maskPattern.MatchString(got[i]))) {
+		if asked[i] != got[i] && !masks.mayHide(asked[i], got[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+// mayHide reports whether two words that differ may be the same word behind masks.
+func (m masking) mayHide(asked, got string) bool {
+	switch m {
+	case otherKey:
+		return isMasked(asked) && isMasked(got) && maskPattern.ReplaceAllLiteralString(asked, maskHead) == maskPattern.ReplaceAllLiteralString(got, maskHead)
+	case otherWords:
+		return maskPattern.MatchString(asked) || maskPattern.MatchString(got)
+	}
+	return false
+}
+
+func isMasked(word string) bool { return strings.Contains(word, maskHead) }
+
+// keyed notes of a session that its masks were made with the key of the audit log's: the
+// words of a request are the same. Then no other masks are its own.
+func (m *Machine) keyed(r *request, s *session) {
+	if !s.Keyed && slices.ContainsFunc(s.Args, maskPattern.MatchString) && slices.Equal(r.Args, s.Args) {
+		s.Keyed = true
+		m.movedSessions[s.Key] = true
+	}
+}
+
+// compareMasks looks for such requests for a session that came.
+func (m *Machine) compareMasks(s *session) {
+	if p := m.pods[s.Pod]; p != nil && !s.Keyed && slices.ContainsFunc(s.Args, isMasked) {
+		for _, r := range p.requests {
+			m.keyed(r, s)
+		}
+	}
+}
+
+// compareMasksOf looks for such sessions for a request that came.
+func (m *Machine) compareMasksOf(r *request) {
+	if slices.ContainsFunc(r.Args, isMasked) {
+		for _, s := range m.pods[r.Pod].sessions {
+			m.keyed(r, s)
+		}
+	}
 }
 
 // unescaped undoes what an agent does to text that is not UTF-8, and then does to it what
