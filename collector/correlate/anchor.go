@@ -35,6 +35,8 @@ type anchor struct {
 	Family []string
 	// Sessions are those that facts are of.
 	Sessions []sessionKey `json:",omitempty"`
+	// Explained counts entries that turned out to have been asked for.
+	Explained uint64 `json:",omitempty"`
 	// First and Last are the times of the first and the last detection that decided or joined.
 	First, Last int64
 	// Told is when the last revision was made, Due when the next is to be; log time.

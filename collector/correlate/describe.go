@@ -42,6 +42,12 @@ func describe(a *anchor) {
 	case alert.KindEntry:
 		al.Title = entryTitle(al) + " " + where
 		say(al.Evidence[0].Text + ".")
+		if slices.Contains(al.Tags, tagRepeated) {
+			say(fmt.Sprintf("So %d times, behind %d that were told one by one.", facts(al), repeatsTold))
+		}
+		if a.Explained > 0 {
+			say(fmt.Sprintf("Of %d of these requests came late.", a.Explained))
+		}
 	default:
 		say(al.Evidence[0].Text + ".")
 		if n := facts(al); n > 1 {

@@ -255,7 +255,7 @@ func prefixed(prefix string, words []string) (out []string) {
 func whoCame(al *alertv1.Alert) string {
 	var texts []string
 	for _, e := range al.Entries {
-		if text := tellEntry(e); text != "" {
+		if text := tellEntry(e); text != "" && !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
 	}

@@ -38,15 +38,24 @@ func (m *Machine) entryAlert(s *session) {
 	identity := alert.Identity{
 		Kind: alert.KindEntry, Cluster: s.Cluster, AnchorKind: alert.AnchorSession, AnchorKey: s.Key.ID, Fingerprint: alert.Hash("of", s.Key.Agent),
 	}
-	a := m.raised.get(identity.String())
-	if a == nil {
-		if m.worthAlert(s) {
-			m.raiseEntry(s, identity)
-		}
-		return
+	key := identity.String()
+	switch told := cmp.Or(s.Told, key); {
+	case told != key:
+		m.explainRepeat(s)
+	case m.raised.get(key) != nil:
+		m.explain(m.raised.get(key), s.Attribution != unattributed)
+	case s.Told != "" || !m.worthAlert(s):
+	case m.isRepeat(s):
+		m.raiseRepeat(s)
+	default:
+		m.raiseEntry(s, identity, key, tagUnattributed)
 	}
+}
+
+// explain says in an alert whether there were requests for what it tells after all.
+func (m *Machine) explain(a *anchor, explained bool) {
 	severity, tag, other := high, tagUnattributed, tagExplained
-	if s.Attribution != unattributed {
+	if explained {
 		severity, tag, other = sensorv1.Severity_SEVERITY_INFO, tagExplained, tagUnattributed
 	}
 	a.Alert.Severity = severity
@@ -54,26 +63,23 @@ func (m *Machine) entryAlert(s *session) {
 	m.later(a, 0)
 }
 
-func (m *Machine) raiseEntry(s *session, identity alert.Identity) {
-	f := &fact{
-		cluster: s.Cluster, agentID: s.Key.Agent, node: s.Node, at: time.Unix(0, s.Begun), uncertainty: time.Duration(s.Until - s.From),
-		event: &sensorv1.Event{Container: s.container()},
-	}
-	a := m.anchor(identity, identity.String(), f)
-	if !m.try(m.raise(a, f)) {
+// raiseEntry tells of an entry in the alert of an identity, and raises that if need be.
+func (m *Machine) raiseEntry(s *session, identity alert.Identity, key string, tags ...string) {
+	f := s.fact()
+	a := m.anchor(identity, key, f)
+	first := !a.isRaised()
+	if first && !m.try(m.raise(a, f)) {
 		return
 	}
-	m.belongs(a, s.Key)
-	text := "a program came into the container"
-	if len(s.Args) > 0 {
-		text = alert.Cut(strings.Join(s.Args, " "), 400) + " came into the container"
+	s.Told = key
+	m.movedSessions[s.Key] = true
+	if first { // of repeats this one is shown
+		m.belongs(a, s.Key)
 	}
 	process := &sensorv1.Process{Id: s.Root, Args: s.Args, ArgsTruncated: s.Truncated, Tty: s.TTY, Filename: s.Filename}
-	m.take(a, &alertv1.Evidence{
-		EventId: s.Event, Time: timestamp(s.Begun), Role: roleEntry, Text: line(text), Severity: high, ProcessId: s.Root,
-		Kind: sensorv1.Kind_KIND_PROCESS_EXEC,
-	}, f.uncertainty, alert.Shorten(process))
-	a.Alert.Tags = union(a.Alert.Tags, []string{tagUnattributed})
+	m.take(a, s.cameIn(), f.uncertainty, alert.Shorten(process))
+	a.First, a.Last = min(a.First, s.Begun), max(a.Last, s.Begun)
+	a.Alert.Tags = union(slices.DeleteFunc(a.Alert.Tags, func(t string) bool { return t == tagExplained }), tags)
 	if s.Past {
 		a.Alert.Tags = union(a.Alert.Tags, []string{tagPastRuntime})
 	}
@@ -82,9 +88,29 @@ func (m *Machine) raiseEntry(s *session, identity alert.Identity) {
 	m.worsen(a, high)
 }
 
+// fact is the session's beginning.
+func (s *session) fact() *fact {
+	return &fact{
+		cluster: s.Cluster, agentID: s.Key.Agent, node: s.Node, at: time.Unix(0, s.Begun), uncertainty: time.Duration(s.Until - s.From),
+		event: &sensorv1.Event{Container: s.container()},
+	}
+}
+
+// cameIn is the fact as alerts tell it.
+func (s *session) cameIn() *alertv1.Evidence {
+	text := "a program came into the container"
+	if len(s.Args) > 0 {
+		text = alert.Cut(strings.Join(s.Args, " "), 400) + " came into the container"
+	}
+	return &alertv1.Evidence{
+		EventId: s.Event, Time: timestamp(s.Begun), Role: roleEntry, Text: line(text), Severity: high, ProcessId: s.Root,
+		Kind: sensorv1.Kind_KIND_PROCESS_EXEC,
+	}
+}
+
 // entryTitle is what became of an entry that nobody seemed to have asked for.
 func entryTitle(al *alertv1.Alert) string {
-	if len(al.Entries) > 0 {
+	if len(al.Entries) > 0 && !slices.Contains(al.Tags, tagRepeated) {
 		switch al.Entries[0].Attribution {
 		case joined, ambiguous:
 			return "Entry whose request was recorded late"
@@ -94,10 +120,17 @@ func entryTitle(al *alertv1.Alert) string {
 			return "Entry of which records are missing"
 		}
 	}
-	if slices.Contains(al.Tags, tagPastRuntime) {
-		return "Entry past the container runtime"
+	title := "Entry"
+	if slices.Contains(al.Tags, tagRepeated) {
+		title = "Repeated entry"
+		if slices.Contains(al.Tags, tagExplained) {
+			return title + " whose requests were recorded late"
+		}
 	}
-	return "Entry past the Kubernetes API"
+	if slices.Contains(al.Tags, tagPastRuntime) {
+		return title + " past the container runtime"
+	}
+	return title + " past the Kubernetes API"
 }
 
 // container is the session's as far as it is remembered.

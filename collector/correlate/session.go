@@ -76,6 +76,10 @@ type session struct {
 	Kind        string
 	Requests    []storedRequest
 	Omitted     uint64
+	// Told is the anchor of the alert that tells of it as an entry; empty: none does.
+	Told string `json:",omitempty"`
+	// Explained says that an alert of several counts it as one that was asked for.
+	Explained bool `json:",omitempty"`
 	// Due is when it is looked at again, log time; 0: when something comes.
 	Due int64
 	stamp
