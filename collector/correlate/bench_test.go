@@ -101,6 +101,8 @@ func auditMessages(b testing.TB, events []*auditv1.Event) func() Message {
 		position++
 		for i, e := range events {
 			e.AuditId = fmt.Sprint("request ", position, " ", i)
+			e.RequestTime = timestamppb.New(noon.Add(time.Duration(position)*time.Second + time.Duration(i)*time.Millisecond))
+			e.StageTime = e.RequestTime
 		}
 		batch.Received = timestamppb.New(noon.Add(time.Duration(position) * time.Second))
 		data, err := proto.Marshal(&collectorv1.LogMessage{Body: &collectorv1.LogMessage_Audit{Audit: batch}})

@@ -60,7 +60,7 @@ func (m *Machine) evictRequests() {
 	if m.requestBytes <= m.limits.RequestBytes {
 		return
 	}
-	m.requestPool.relieve(func() bool { return m.requestBytes <= room(m.limits.RequestBytes) }, func(r *request) {
+	m.requestPool.relieve(m.requestBytes-room(m.limits.RequestBytes), func(r *request) {
 		m.stats.Forgotten++
 		m.lose(r)
 		m.forgetRequest(r)

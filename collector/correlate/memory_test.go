@@ -201,42 +201,61 @@ func TestASpecificationLearntLate(t *testing.T) {
 	}
 }
 
-// TestPool: of the group that takes most the party that does pays, down to half of it.
+// TestPool: groups are cut down to one level, and so are the parties within; what is below
+// stays, and so does what was touched last.
 func TestPool(t *testing.T) {
 	p := newPool[string, int, int](func(payer string) string { return payer[:1] }, strings.Compare)
-	total := 0
-	add := func(payer string, n int) {
-		for range n {
-			total++
-			p.add(payer, total, total)
-			p.resize(payer, 1)
-		}
-	}
-	owner := make(map[int]string)
+	owner, total := make(map[int]string), 0
 	for _, of := range []struct {
 		payer string
 		n     int
-	}{{"a1", 30}, {"a2", 30}, {"b1", 50}, {"c1", 5}} {
-		before := total
-		add(of.payer, of.n)
-		for i := before + 1; i <= total; i++ {
-			owner[i] = of.payer
+	}{{"a1", 30}, {"a2", 30}, {"a3", 2}, {"b1", 50}, {"c1", 5}} {
+		for range of.n {
+			total++
+			owner[total] = of.payer
+			p.add(of.payer, total, total)
+			p.resize(of.payer, 1)
 		}
 	}
-	left, said := total, []string{}
-	relieve := func(to int) bool {
-		return p.relieve(func() bool { return left <= to }, func(v int) {
-			if n := len(said); n == 0 || said[n-1] != owner[v] {
-				said = append(said, owner[v])
-			}
-			left--
-			p.remove(owner[v], v, 1)
-		})
+	p.touch("b1", 63) // its first
+	relieve := func(free int) string {
+		p.relieve(free, func(v int) { p.remove(owner[v], v, 1) })
+		var left []string
+		for _, payer := range sortedKeys(p.portions) {
+			left = append(left, fmt.Sprint(payer, ":", p.portions[payer].bytes))
+		}
+		return strings.Join(left, " ")
 	}
-	if !relieve(80) || strings.Join(said, " ") != "a1 b1" || p.portions["c1"].bytes != 5 {
-		t.Errorf("%v pay, %d are left", said, left)
+	if got := relieve(37); got != "a1:17 a2:17 a3:2 b1:37 c1:5" {
+		t.Errorf("got %s", got)
 	}
-	if relieve(-1) || len(p.portions) != 0 {
-		t.Errorf("%d parties are left", len(p.portions))
+	if first := p.portions["b1"].values; first.get(63) == 0 || first.get(64) != 0 {
+		t.Error("not what was touched longest ago is gone")
+	}
+	if got := relieve(0); got != "a1:17 a2:17 a3:2 b1:37 c1:5" {
+		t.Errorf("got %s", got)
+	}
+	if got := relieve(1000); got != "" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// BenchmarkFlood is per object of a flood over many namespaces, with no room left.
+func BenchmarkFlood(b *testing.B) {
+	m := NewMachine(Limits{ObjectBytes: 16 << 20})
+	m.place.Now = after(0).UnixNano()
+	flood := func(i int) {
+		w := written{at: time.Duration(i), user: "mallory", verb: "create", resource: "jobs", name: fmt.Sprint("job-", i), sent: `{"kind":"Job"}`}.event()
+		w.Object.Namespace = fmt.Sprint("n", i%10000)
+		m.learnObject(testCluster, w)
+		m.evictEntries()
+		clear(m.movedObjects)
+	}
+	for i := range 40000 {
+		flood(i + 1)
+	}
+	b.ReportAllocs()
+	for i := 40001; b.Loop(); i++ {
+		flood(i)
 	}
 }

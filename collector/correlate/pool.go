@@ -1,6 +1,10 @@
 package correlate
 
-import "cmp"
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
 
 // pool is memory that several parties pay for. It knows what each of them takes, and what
 // of that was touched longest ago: who floods it pays for the flood.
@@ -53,44 +57,56 @@ func (p *pool[P, K, V]) sort(serial func(V) uint64) {
 	}
 }
 
-// relieve has values forgotten until it is enough: of the group that takes most, of that
-// the party that does, what it touched longest ago; until it takes but half. It
-// reports false if nothing is left.
-func (p *pool[P, K, V]) relieve(enough func() bool, forget func(V)) bool {
-	for !enough() {
-		of := p.fullest()
-		if of == nil {
-			return false
+// relieve has values forgotten until so many bytes are free, or nothing is left. Of what
+// groups take the highest are cut down to one level, and within each its parties; of those
+// what they touched longest ago goes.
+func (p *pool[P, K, V]) relieve(free int, forget func(V)) {
+	payers := make(map[string][]P)
+	taken := make(map[string]int)
+	for payer, of := range p.portions {
+		group := p.group(payer)
+		payers[group] = append(payers[group], payer)
+		taken[group] += of.bytes
+	}
+	level := waterline(slices.Collect(maps.Values(taken)), free)
+	for _, group := range sortedKeys(taken) {
+		if taken[group] <= level {
+			continue
 		}
-		half := of.bytes / 2
-		for _, value := range of.values.all() {
-			forget(value)
-			if enough() || of.bytes <= half {
-				break
+		var sizes []int
+		for _, payer := range payers[group] {
+			sizes = append(sizes, p.portions[payer].bytes)
+		}
+		least := waterline(sizes, taken[group]-level)
+		slices.SortFunc(payers[group], p.compare)
+		for _, payer := range payers[group] {
+			of := p.portions[payer]
+			for _, value := range of.values.all() {
+				if of.bytes <= least {
+					break
+				}
+				forget(value)
 			}
 		}
 	}
-	return true
 }
 
-// fullest is nil if there is nothing.
-func (p *pool[P, K, V]) fullest() *portion[K, V] {
-	groups := make(map[string]int)
-	for payer, of := range p.portions {
-		groups[p.group(payer)] += of.bytes
-	}
-	var most P
-	var found *portion[K, V]
-	for payer, of := range p.portions {
-		if found != nil {
-			mine, other := p.group(payer), p.group(most)
-			if cmp.Or(cmp.Compare(groups[mine], groups[other]), -cmp.Compare(mine, other), cmp.Compare(of.bytes, found.bytes), -p.compare(payer, most)) < 0 {
-				continue
-			}
+// waterline is to what all sizes that are larger have to be cut for so much to be free; 0:
+// there is not so much.
+func waterline(sizes []int, free int) int {
+	slices.SortFunc(sizes, func(x, y int) int { return cmp.Compare(y, x) })
+	above := 0
+	for i, size := range sizes {
+		above += size
+		next := 0
+		if i+1 < len(sizes) {
+			next = sizes[i+1]
 		}
-		most, found = payer, of
+		if above-(i+1)*next >= free {
+			return (above - free) / (i + 1)
+		}
 	}
-	return found
+	return 0
 }
 
 // room is how far a bound is gone below when it was passed, so that who pays is not looked

@@ -254,7 +254,9 @@ func (o *manifest) learn(e *auditv1.Event, at int64, c content) (news bool) {
 		if byController && o.Owner.Name == "" {
 			o.Owner = ownerByName(o.Key)
 		}
-		o.written(templateForm(c.full), head.Generation, c.answered, later, true)
+		if o.Key.Kind != kindPod {
+			o.written(templateForm(c.full), head.Generation, c.answered, later, true)
+		}
 	case o.Key.Kind != kindPod && !byController:
 		if o.isChanged(e, c, later) {
 			o.change(storedRequest{tellRequest(rolePodChanged, e, at)})
@@ -384,13 +386,13 @@ func (m *Machine) evictObjects() {
 	if m.objectBytes <= m.limits.ObjectBytes {
 		return
 	}
-	enough := func() bool { return m.objectBytes <= room(m.limits.ObjectBytes) }
 	drop := func(o *manifest) {
 		m.stats.Forgotten++
 		m.forgetObject(o)
 	}
-	if !m.idleObjects.relieve(enough, drop) {
-		m.seenObjects.relieve(enough, drop)
+	m.idleObjects.relieve(m.objectBytes-room(m.limits.ObjectBytes), drop)
+	if free := m.objectBytes - room(m.limits.ObjectBytes); free > 0 {
+		m.seenObjects.relieve(free, drop)
 	}
 }
 
