@@ -1,6 +1,7 @@
 // auditvolume prints what an audit policy would have recorded of requests that a more
 // detailed one recorded: events and bytes, by verb and resource. The API server's own code
-// reads the policy.
+// reads the policy. Recordings mostly lack the stage RequestReceived: it is made of the
+// request's last stage, those that are there do not count.
 //
 //	auditvolume [-top N] [-write FILE] POLICY EVENTS.jsonl[.gz]...
 //
@@ -131,12 +132,34 @@ func (v *volume) add(e *auditv1.Event, bytes int) error {
 		v.last = at
 	}
 	config := v.evaluator.EvaluatePolicyRule(attributes(e))
-	level := auditv1.Level(config.Level)
-	if level == auditv1.LevelNone || slices.Contains(config.OmitStages, auditinternal.Stage(e.Stage)) {
+	records := func(stage auditinternal.Stage) bool {
+		return config.Level != auditinternal.LevelNone && !slices.Contains(config.OmitStages, stage)
+	}
+	if ends := auditinternal.Stage(e.Stage) == auditinternal.StageResponseComplete; ends && records(auditinternal.StageRequestReceived) {
+		if err := v.record(received(e), auditv1.Level(config.Level)); err != nil {
+			return err
+		}
+	}
+	if stage := auditinternal.Stage(e.Stage); stage == auditinternal.StageRequestReceived || !records(stage) {
 		return nil
 	}
+	return v.record(e, auditv1.Level(config.Level))
+}
+
+// received is the stage of a request before it had an answer.
+func received(e *auditv1.Event) *auditv1.Event {
+	before := *e
+	before.Stage, before.StageTimestamp = auditv1.StageRequestReceived, e.RequestReceivedTimestamp
+	before.ResponseStatus, before.RequestObject, before.ResponseObject, before.Annotations = nil, nil, nil, nil
+	return &before
+}
+
+// record counts an event as it is at a level.
+func (v *volume) record(e *auditv1.Event, level auditv1.Level) error {
 	if ranks[level] > ranks[e.Level] {
-		v.coarse++
+		if e.Stage != auditv1.StageRequestReceived { // which has none
+			v.coarse++
+		}
 	} else {
 		e.Level = level
 	}
