@@ -39,7 +39,7 @@ const (
 // requests are all classes that the policy tells apart; each builds on those before it.
 var requests = []request{
 	{name: "namespace", user: "alice", method: "POST", path: "/api/v1/namespaces", body: `{"metadata":{"name":"shop"}}`, want: "Request"},
-	{name: "weaker namespace", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop", body: `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`, want: "RequestResponse"},
+	{name: "weaker namespace", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop", body: `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":"privileged"}}}`, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "service account", user: "alice", method: "POST", path: "/api/v1/namespaces/shop/serviceaccounts", body: `{"metadata":{"name":"default"}}`, want: "Metadata"},
 	{name: "probe of a balancer", user: "nobody", method: "GET", path: "/livez", want: ""},
 	{name: "probe by somebody", user: "alice", method: "GET", path: "/readyz", want: "Metadata"},
@@ -59,7 +59,7 @@ var requests = []request{
 	{name: "pod read", user: "alice", method: "GET", path: "/api/v1/namespaces/shop/pods/web", want: "Metadata"},
 	{name: "pod status", user: "node", method: "PATCH", path: "/api/v1/namespaces/shop/pods/web/status", body: `{"status":{"phase":"Running"}}`, want: ""},
 	{name: "pod status by somebody", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/pods/web/status", body: `{"status":{"phase":"Running"}}`, want: "Metadata"},
-	{name: "debug", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/pods/web/ephemeralcontainers", body: `{"spec":{"ephemeralContainers":[{"name":"debug","image":"registry.test/debug:1","securityContext":{"privileged":true}}]}}`, want: "RequestResponse"},
+	{name: "debug", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/pods/web/ephemeralcontainers", body: `{"spec":{"ephemeralContainers":[{"name":"debug","image":"registry.test/debug:1","securityContext":{"privileged":true}}]}}`, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "exec", user: "alice", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 101},
 	{name: "exec by a part of the cluster", user: "controller-manager", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/exec?command=id&stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 101},
 	{name: "attach", user: "alice", method: "EXEC", path: "/api/v1/namespaces/shop/pods/web/attach?stdout=true", want: "Metadata ResponseStarted ResponseComplete", code: 101},
@@ -70,24 +70,29 @@ var requests = []request{
 	{name: "node's pods", user: "node", method: "GET", path: "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1", want: ""},
 	{name: "node looks at secrets", user: "node", method: "GET", path: "/api/v1/secrets", want: "Metadata", code: 403},
 	{name: "node looks around", user: "node", method: "GET", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles", want: "Metadata", code: 403},
-	{name: "node label", user: "alice", method: "PATCH", path: "/api/v1/nodes/node-1", body: labels, want: "RequestResponse"},
+	{name: "node label", user: "alice", method: "PATCH", path: "/api/v1/nodes/node-1", body: labels, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "deployment", user: "alice", method: "POST", path: "/apis/apps/v1/namespaces/shop/deployments", body: deployment, want: "Request"},
-	{name: "deployment changed", user: "alice", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/deployments/web", body: labels, want: "RequestResponse"},
-	{name: "deployment changed by a JSON patch", user: "alice", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/deployments/web", body: replaced, want: "RequestResponse"},
+	{name: "deployment changed", user: "alice", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/deployments/web", body: labels, want: "RequestResponse RequestReceived ResponseComplete"},
+	{name: "deployment changed by a JSON patch", user: "alice", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/deployments/web", body: replaced, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "deployment status", user: "deployments", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/deployments/web/status", body: labels, want: ""},
 	{name: "replica set by its controller", user: "deployments", method: "POST", path: "/apis/apps/v1/namespaces/shop/replicasets", body: replicaSet, want: "Metadata"},
-	{name: "replica set by somebody", user: "alice", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/replicasets/web-1", body: labels, want: "RequestResponse"},
+	{name: "replica set by somebody", user: "alice", method: "PATCH", path: "/apis/apps/v1/namespaces/shop/replicasets/web-1", body: labels, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "role", user: "alice", method: "POST", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles", body: `{"metadata":{"name":"all"},"rules":[{"apiGroups":["*"],"resources":["*"],"verbs":["*"]}]}`, want: "Request"},
-	{name: "role changed", user: "alice", method: "PATCH", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles/all", body: `[{"op":"add","path":"/rules/0/verbs/-","value":"escalate"}]`, want: "RequestResponse"},
+	{name: "role changed", user: "alice", method: "PATCH", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles/all", body: `[{"op":"add","path":"/rules/0/verbs/-","value":"escalate"}]`, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "role gone", user: "alice", method: "DELETE", path: "/apis/rbac.authorization.k8s.io/v1/clusterroles/all", want: "Metadata"},
 	{name: "service", user: "alice", method: "POST", path: "/api/v1/namespaces/shop/services", body: `{"metadata":{"name":"web"},"spec":{"type":"LoadBalancer","ports":[{"port":80}],"externalIPs":["192.0.2.1"]}}`, want: "Request"},
-	{name: "service status", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/services/web/status", body: `{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.2"}]}}}`, want: "RequestResponse"},
+	{name: "service status", user: "alice", method: "PATCH", path: "/api/v1/namespaces/shop/services/web/status", body: `{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.2"}]}}}`, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "ingress", user: "alice", method: "POST", path: "/apis/networking.k8s.io/v1/namespaces/shop/ingresses", body: `{"metadata":{"name":"web"},"spec":{"defaultBackend":{"service":{"name":"web","port":{"number":80}}}}}`, want: "Request"},
 	{name: "network policy gone", user: "alice", method: "DELETE", path: "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/none", want: "Metadata", code: 404},
+	{name: "network policy changed", user: "alice", method: "PATCH", path: "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies/none", body: labels, want: "RequestResponse RequestReceived ResponseComplete", code: 404},
+	{name: "host's folder as a volume", user: "alice", method: "POST", path: "/api/v1/persistentvolumes", body: `{"metadata":{"name":"root"},"spec":{"capacity":{"storage":"1Gi"},"accessModes":["ReadWriteOnce"],"hostPath":{"path":"/"}}}`, want: "Request"},
+	{name: "volume changed", user: "alice", method: "PATCH", path: "/api/v1/persistentvolumes/root", body: labels, want: "RequestResponse RequestReceived ResponseComplete"},
+	{name: "volume status", user: "controller-manager", method: "PATCH", path: "/api/v1/persistentvolumes/root/status", body: `{"status":{"phase":"Available"}}`, want: ""},
+	{name: "pod template", user: "alice", method: "POST", path: "/api/v1/namespaces/shop/podtemplates", body: `{"metadata":{"name":"web"},"template":{"spec":{"containers":[{"name":"main","image":"registry.test/main:1"}]}}}`, want: "Request"},
 	{name: "webhook", user: "alice", method: "POST", path: "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations", body: hook, want: "Request"},
 	{name: "api service", user: "alice", method: "POST", path: "/apis/apiregistration.k8s.io/v1/apiservices", body: `{"metadata":{"name":"v1.none.test"},"spec":{"group":"none.test","version":"v1","groupPriorityMinimum":1,"versionPriority":1,"insecureSkipTLSVerify":true,"service":{"namespace":"shop","name":"web"}}}`, want: "Request"},
 	{name: "DNS", user: "alice", method: "POST", path: "/api/v1/namespaces/kube-system/configmaps", body: `{"metadata":{"name":"coredns"},"data":{"Corefile":"."}}`, want: "Request"},
-	{name: "DNS changed", user: "alice", method: "PATCH", path: "/api/v1/namespaces/kube-system/configmaps/coredns", body: `{"data":{"Corefile":".:53"}}`, want: "RequestResponse"},
+	{name: "DNS changed", user: "alice", method: "PATCH", path: "/api/v1/namespaces/kube-system/configmaps/coredns", body: `{"data":{"Corefile":".:53"}}`, want: "RequestResponse RequestReceived ResponseComplete"},
 	{name: "another configuration", user: "alice", method: "POST", path: "/api/v1/namespaces/shop/configmaps", body: `{"metadata":{"name":"web"},"data":{"a":"hidden-value"}}`, want: "Metadata"},
 	{name: "autoscaler's word", user: "alice", method: "PATCH", path: "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status", body: labels, want: "", code: 404},
 	{name: "election", user: "alice", method: "POST", path: "/apis/coordination.k8s.io/v1/namespaces/shop/leases", body: `{"metadata":{"name":"leader"}}`, want: ""},
@@ -109,8 +114,10 @@ func TestKubeAuditPolicy(t *testing.T) {
 	if err := os.WriteFile(policy, AuditPolicy, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := testkube.Start(t, testkube.Options{Policy: policy, Log: log})
-	c.Node(t, "node-1")
+	webhook := newReceiver(t)
+	options := testkube.Options{Policy: policy, Log: log, Webhook: webhook.webhook, Flags: slices.Concat(oneBatch, truncating)}
+	c := testkube.Start(t, options)
+	kubelet := c.Node(t, "node-1")
 	masters := []string{"system:masters"}
 	clients := map[string]*testkube.Client{
 		"alice":   c.Client(t, testkube.User{Name: "alice", Groups: masters}),
@@ -140,9 +147,12 @@ func TestKubeAuditPolicy(t *testing.T) {
 			t.Errorf("%s: %d: %s", r.name, code, answer)
 		}
 	}
+	enter(t, clients["alice"], kubelet)
+	try(t, c, clients["alice"], "trick")
 	awaitHeartbeat(t, log)
 	c.Stop(t)
 	recorded, text := readLog(t, log)
+	tried(t, "trick", recorded, webhook.events())
 	for n, r := range requests {
 		events := recorded[fmt.Sprintf("case-%03d", n)]
 		if got, want := summary(events), r.want; got != want && got != strings.TrimSpace(want+" ResponseComplete") {
@@ -155,7 +165,7 @@ func TestKubeAuditPolicy(t *testing.T) {
 	if strings.Contains(text, "hidden-value") || strings.Contains(text, "managedFields") {
 		t.Error("the log has what it must not have")
 	}
-	t.Logf("%d requests: %d bytes", len(requests), len(text))
+	losesAll(t, c, options, webhook)
 }
 
 // awaitHeartbeat waits until the API server has recorded that it renewed its own lease.
@@ -172,8 +182,13 @@ func awaitHeartbeat(t *testing.T, log string) {
 
 // recorded is what is read of an audit event.
 type recordedEvent struct {
-	AuditID, Stage, Level         string
+	AuditID, Stage, Level, Verb, RequestURI string
+	ResponseStatus                          struct {
+		Code    int
+		Message string
+	}
 	RequestObject, ResponseObject json.RawMessage
+	Annotations                   map[string]string
 }
 
 // checkBodies has bodies where the level promises them.
@@ -203,7 +218,8 @@ func summary(events []recordedEvent) string {
 			return "several levels"
 		}
 	}
-	slices.SortFunc(stages, func(a, b string) int { return strings.Compare(b, a) }) // Started, Complete
+	order := []string{"RequestReceived", "ResponseStarted", "ResponseComplete"}
+	slices.SortFunc(stages, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
 	return events[0].Level + " " + strings.Join(stages, " ")
 }
 
@@ -215,7 +231,7 @@ func readLog(t *testing.T, path string) (byID map[string][]recordedEvent, text s
 	}
 	byID = map[string][]recordedEvent{}
 	lines := bufio.NewScanner(strings.NewReader(string(data)))
-	lines.Buffer(nil, 4<<20)
+	lines.Buffer(nil, 32<<20)
 	for lines.Scan() {
 		var e recordedEvent
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
