@@ -298,8 +298,12 @@ type AuditState struct {
 	// Why, for people; empty: there is nothing to say.
 	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What became known since the last message, or changed since it was told.
-	Gaps          []*AuditGap    `protobuf:"bytes,9,rep,name=gaps,proto3" json:"gaps,omitempty"`
-	Sources       []*AuditSource `protobuf:"bytes,10,rep,name=sources,proto3" json:"sources,omitempty"`
+	Gaps    []*AuditGap    `protobuf:"bytes,9,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	Sources []*AuditSource `protobuf:"bytes,10,rep,name=sources,proto3" json:"sources,omitempty"`
+	// Patches that came, by what was recorded then, and of which no end was recorded: an API
+	// server cannot write the event of one whose body is no JSON, whatever it did. Each is
+	// told once. Long texts are cut.
+	Unfinished    []*v1.Event `protobuf:"bytes,11,rep,name=unfinished,proto3" json:"unfinished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,6 +404,13 @@ func (x *AuditState) GetGaps() []*AuditGap {
 func (x *AuditState) GetSources() []*AuditSource {
 	if x != nil {
 		return x.Sources
+	}
+	return nil
+}
+
+func (x *AuditState) GetUnfinished() []*v1.Event {
+	if x != nil {
+		return x.Unfinished
 	}
 	return nil
 }
@@ -806,7 +817,7 @@ const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x126\n" +
 	"\breceived\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12/\n" +
-	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\"\xe9\x03\n" +
+	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\"\xa2\x04\n" +
 	"\n" +
 	"AuditState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12.\n" +
@@ -819,7 +830,10 @@ const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\b \x01(\tR\x06reason\x122\n" +
 	"\x04gaps\x18\t \x03(\v2\x1e.seawall.collector.v1.AuditGapR\x04gaps\x12;\n" +
 	"\asources\x18\n" +
-	" \x03(\v2!.seawall.collector.v1.AuditSourceR\asources\"t\n" +
+	" \x03(\v2!.seawall.collector.v1.AuditSourceR\asources\x127\n" +
+	"\n" +
+	"unfinished\x18\v \x03(\v2\x17.seawall.audit.v1.EventR\n" +
+	"unfinished\"t\n" +
 	"\bAuditGap\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
 	"\x03gap\x18\x02 \x01(\v2\x16.seawall.sensor.v1.GapR\x03gap\x12\x16\n" +
@@ -906,23 +920,24 @@ var file_proto_collector_v1_log_proto_depIdxs = []int32{
 	10, // 11: seawall.collector.v1.AuditState.skew:type_name -> google.protobuf.Duration
 	4,  // 12: seawall.collector.v1.AuditState.gaps:type_name -> seawall.collector.v1.AuditGap
 	5,  // 13: seawall.collector.v1.AuditState.sources:type_name -> seawall.collector.v1.AuditSource
-	11, // 14: seawall.collector.v1.AuditGap.gap:type_name -> seawall.sensor.v1.Gap
-	0,  // 15: seawall.collector.v1.AuditSource.condition:type_name -> seawall.collector.v1.AuditCondition
-	8,  // 16: seawall.collector.v1.AuditSource.since:type_name -> google.protobuf.Timestamp
-	8,  // 17: seawall.collector.v1.AuditSource.newest:type_name -> google.protobuf.Timestamp
-	8,  // 18: seawall.collector.v1.AuditSource.received:type_name -> google.protobuf.Timestamp
-	10, // 19: seawall.collector.v1.AuditSource.delay:type_name -> google.protobuf.Duration
-	10, // 20: seawall.collector.v1.AuditSource.skew:type_name -> google.protobuf.Duration
-	12, // 21: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
-	13, // 22: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
-	8,  // 23: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
-	10, // 24: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
-	8,  // 25: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	9,  // 14: seawall.collector.v1.AuditState.unfinished:type_name -> seawall.audit.v1.Event
+	11, // 15: seawall.collector.v1.AuditGap.gap:type_name -> seawall.sensor.v1.Gap
+	0,  // 16: seawall.collector.v1.AuditSource.condition:type_name -> seawall.collector.v1.AuditCondition
+	8,  // 17: seawall.collector.v1.AuditSource.since:type_name -> google.protobuf.Timestamp
+	8,  // 18: seawall.collector.v1.AuditSource.newest:type_name -> google.protobuf.Timestamp
+	8,  // 19: seawall.collector.v1.AuditSource.received:type_name -> google.protobuf.Timestamp
+	10, // 20: seawall.collector.v1.AuditSource.delay:type_name -> google.protobuf.Duration
+	10, // 21: seawall.collector.v1.AuditSource.skew:type_name -> google.protobuf.Duration
+	12, // 22: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
+	13, // 23: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
+	8,  // 24: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
+	10, // 25: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
+	8,  // 26: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_proto_collector_v1_log_proto_init() }
