@@ -64,6 +64,8 @@ type Health struct {
 	refused   map[int64]*span
 	probes    []*collectorv1.ProbeEvent // a ring
 	probed    int                       // how many there ever were
+
+	unfinished *unfinished // patches that are not known to have ended
 }
 
 // Coverage knows which rules cannot see what they look for, by what is recorded. It is
@@ -90,7 +92,7 @@ type HealthOptions struct {
 // NewHealth returns what an earlier run kept; see also [Intake.Resume].
 func NewHealth(ctx context.Context, o HealthOptions) (*Health, error) {
 	h := &Health{cluster: o.Cluster, coverage: o.Coverage, store: o.Store, log: o.Log, now: o.Now, counts: newCounts(o.Metrics, o.Sources), logger: o.Logger,
-		started: o.Now(), condition: collectorv1.AuditCondition_AUDIT_CONDITION_OFF, found: map[span]time.Time{}, refused: map[int64]*span{}}
+		started: o.Now(), condition: collectorv1.AuditCondition_AUDIT_CONDITION_OFF, found: map[span]time.Time{}, refused: map[int64]*span{}, unfinished: newUnfinished()}
 	h.since = h.started
 	for _, s := range o.Sources {
 		h.sources = append(h.sources, newSource(s.Name, s.Kind, h.started))
@@ -128,6 +130,7 @@ func (h *Health) taken(name string, received time.Time, taken Taken, events []*a
 // observe has a look at what an event itself says. h.mu is held.
 func (h *Health) observe(name string, received time.Time, e *auditv1.Event) {
 	h.probe(name, received, e)
+	h.unfinished.observe(received, e)
 	if h.coverage != nil {
 		h.coverage.Observe(e)
 	}

@@ -13,6 +13,8 @@ type counts struct {
 	events  *prometheus.CounterVec
 	answers *prometheus.CounterVec
 	holes   *prometheus.CounterVec
+
+	unfinished prometheus.Counter
 }
 
 func newCounts(metrics prometheus.Registerer, sources []Source) *counts {
@@ -27,6 +29,9 @@ func newCounts(metrics prometheus.Registerer, sources []Source) *counts {
 		holes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "seawall_collector_audit_holes_total", Help: "Times that a log file was gone before it was read to its end.",
 		}, []string{"source"}),
+		unfinished: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "seawall_collector_audit_unfinished_total", Help: "Patches of which no end was recorded: what was sent was no JSON, or the record was lost.",
+		}),
 	}
 	for _, s := range sources {
 		for _, result := range []string{"new", "repeated", "unreadable", "too_large"} {
@@ -34,7 +39,7 @@ func newCounts(metrics prometheus.Registerer, sources []Source) *counts {
 		}
 		c.holes.WithLabelValues(s.Name)
 	}
-	metrics.MustRegister(c.events, c.answers, c.holes)
+	metrics.MustRegister(c.events, c.answers, c.holes, c.unfinished)
 	return c
 }
 

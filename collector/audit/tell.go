@@ -66,6 +66,7 @@ func (h *Health) tell(ctx context.Context, now time.Time) error {
 	for _, g := range gaps {
 		g.untold = false
 	}
+	h.unfinished.due = h.unfinished.due[len(state.Unfinished):]
 	h.mu.Unlock()
 	return h.save(ctx)
 }
@@ -89,13 +90,15 @@ func (h *Health) news(now time.Time) (*collectorv1.AuditState, []*gap) {
 	switch {
 	case h.said == "" && len(h.sources) == 0 && h.condition == collectorv1.AuditCondition_AUDIT_CONDITION_OFF && h.since.Equal(h.started):
 		return nil, nil // there never was one
-	case len(gaps) == 0 && h.said == gist(state) && !(minute && h.fresh):
+	case len(gaps) == 0 && len(h.unfinished.due) == 0 && h.said == gist(state) && !(minute && h.fresh):
 		return nil, nil
 	}
 	h.fresh = false
 	for _, g := range gaps {
 		state.Gaps = append(state.Gaps, g.message())
 	}
+	due := h.unfinished.due
+	state.Unfinished = due[:min(len(due), maxUnfinishedTold)]
 	return state, gaps
 }
 
@@ -106,6 +109,7 @@ func (h *Health) judge(now time.Time) {
 	}
 	h.expire(now)
 	h.look(now)
+	defer h.giveUp(now)
 	condition, of := h.together()
 	if condition == h.condition {
 		return
