@@ -225,6 +225,9 @@ func (m *Machine) body(log *collectorv1.LogMessage, shard int) error {
 	case *collectorv1.LogMessage_Audit:
 		return m.batch(body.Audit)
 	case *collectorv1.LogMessage_AuditState:
+		if err := m.unfinished(body.AuditState); err != nil {
+			return err
+		}
 		return m.auditHealth(body.AuditState)
 	}
 	return nil
