@@ -1,6 +1,7 @@
 package collecting
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -210,6 +211,7 @@ func (h *harbour) brought(source, nonce string) {
 
 // What only the webhook could bring while the collector was away for longer than API
 // servers try is lost, and told as a gap from the last event before to the first one after.
+// A patch that the API server cannot write the end of is an alert.
 func TestKubeOutage(t *testing.T) {
 	t.Parallel()
 	ca := filepath.Join(t.TempDir(), "ca.crt")
@@ -220,7 +222,7 @@ func TestKubeOutage(t *testing.T) {
 	h.webhook.Token = ""
 	h.webhook.Certificate, h.webhook.Key = h.cluster.Certificate(t, testkube.User{Name: "api-server"})
 	h.start()
-	h.cluster.Serve(t, testkube.Options{Policy: policy(t, deploy.AuditPolicy), Webhook: &h.webhook, Flags: []string{"--audit-webhook-initial-backoff=200ms"}})
+	h.cluster.Serve(t, testkube.Options{Policy: policy(t, deploy.AuditPolicy), Webhook: &h.webhook, Flags: []string{"--audit-webhook-initial-backoff=200ms", "--audit-webhook-truncate-enabled"}})
 	before := h.asked("before", 50)
 	h.mark("before-it-went")
 	h.brought("webhook", "before-it-went")
@@ -232,11 +234,17 @@ func TestKubeOutage(t *testing.T) {
 	const pause = time.Minute
 	time.Sleep(time.Until(from.Add(pause + 20*time.Second)))
 	h.start()
+	if code, answer := h.cluster.Client(t, testkube.User{Name: "mallory", Groups: []string{"system:masters"}}).Do(t, http.MethodPatch, "/api/v1/namespaces/default/pods/unseen?fieldManager=me",
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: unseen}\nspec: {hostPID: true, containers: [{name: main, image: registry.test/main:1}]}\n", "Content-Type", "application/apply-patch+yaml"); code != http.StatusCreated {
+		t.Errorf("a pod in YAML: %d: %s", code, answer)
+	}
 	after := h.asked("after", 50)
 	h.mark("after-it-came")
 	h.brought("webhook", "after-it-came")
 	back := time.Now()
 	h.awaitGap()
+	h.until("seawall_collector_audit_unfinished_total", func(n float64) bool { return n == 1 })
+	h.alerts("Patch without a record of what it did", "pod default/unseen")
 	h.cluster.Stop(t)
 	h.stop()
 	ids, gaps := h.logged()
@@ -274,6 +282,24 @@ func (h *harbour) awaitGap() {
 		}
 	}
 	h.Errorf("no gap is told\n%v", h.node.log())
+}
+
+// alerts waits for an alert with all of these texts.
+func (h *harbour) alerts(want ...string) {
+	h.Helper()
+	out := ""
+	for end := time.Now().Add(waiting); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		var err error
+		if out, err = h.tells(filepath.Join(h.folder, "viewer"), "alerts list"); err != nil {
+			h.Fatal(err)
+		}
+		for line := range strings.Lines(out) {
+			if !slices.ContainsFunc(want, func(text string) bool { return !strings.Contains(line, text) }) {
+				return
+			}
+		}
+	}
+	h.Errorf("no alert has %q\n%s", want, out)
 }
 
 // ran is how seawallctl ended, and what it reported.
@@ -326,7 +352,10 @@ func TestKubeAuditVerify(t *testing.T) {
 	stranger.CA = h.cluster.CA()
 	guesser := h.webhook
 	guesser.Token = "another-token-than-the-right-one"
-	bodies := []string{"debug", "pod", "workload", "changed workload", "rights", "admission webhook", "service", "cluster's settings"}
+	bodies := []string{"debug", "pod", "workload", "cron job", "pod template", "volume", "changed workload", "rights", "role", "certificate", "namespace", "admission webhook",
+		"service", "address of a service", "ingress", "network policy", "cluster's settings", "access review"}
+	patches := []string{"debug", "changed workload", "rights", "namespace", "admission webhook", "service", "address of a service", "network policy", "cluster's settings"}
+	ends := policy(t, bytes.Replace(deploy.AuditPolicy, []byte("\nrules:"), []byte("\nomitStages: [RequestReceived]\nrules:"), 1))
 	for _, test := range []struct {
 		name    string
 		options testkube.Options
@@ -341,6 +370,7 @@ func TestKubeAuditVerify(t *testing.T) {
 		{"a wrong CA", testkube.Options{Policy: shipped, Webhook: &stranger}, h.cluster.Kill, "3s", 4, "silent", nil, "certificate-authority"},
 		{"a wrong token", testkube.Options{Policy: shipped, Webhook: &guesser}, h.cluster.Kill, "3s", 4, "silent", nil, "a wrong token"},
 		{"metadata only", testkube.Options{Policy: policy(t, metadata), Webhook: &h.webhook}, h.cluster.Stop, "30s", 3, "partial", map[string][]string{"COARSE": bodies}, "seawallctl audit policy"},
+		{"ends alone", testkube.Options{Policy: ends, Webhook: &h.webhook}, h.cluster.Stop, "4s", 3, "partial", map[string][]string{"FRAGILE": patches}, "lost if what was sent is no JSON"},
 		{"shipped policy, webhook", testkube.Options{Policy: shipped, Webhook: &h.webhook}, h.cluster.Stop, "30s", 0, "complete", nil, ""},
 		{"shipped policy, log", testkube.Options{Policy: shipped, Log: h.log}, h.cluster.Stop, "30s", 0, "complete", nil, ""},
 		{"audit is off again", testkube.Options{}, h.cluster.Stop, "2s", 4, "silent", nil, "--audit-policy-file"},
@@ -377,7 +407,7 @@ func (h *harbour) left() string {
 	h.cluster.Serve(h.T, testkube.Options{})
 	admin := h.cluster.Client(h.T, testkube.Admin)
 	var found []string
-	for _, path := range []string{"/api/v1/pods", "/apis/apps/v1/deployments", "/api/v1/configmaps", "/api/v1/secrets", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"} {
+	for _, path := range []string{"/api/v1/pods", "/apis/apps/v1/deployments", "/apis/batch/v1/cronjobs", "/api/v1/podtemplates", "/api/v1/persistentvolumes", "/apis/networking.k8s.io/v1/ingresses", "/api/v1/configmaps", "/api/v1/secrets", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", "/apis/rbac.authorization.k8s.io/v1/clusterroles", "/apis/certificates.k8s.io/v1/certificatesigningrequests"} {
 		if strings.Contains(string(admin.Must(h.T, http.MethodGet, path, "")), "seawall-verify-") {
 			found = append(found, path)
 		}

@@ -42,9 +42,12 @@ const (
 	policyFlag    = "audit-policy-file=" + policyPath
 	webhookFlag   = "audit-webhook-config-file=" + webhookPath
 	batchWaitFlag = "audit-webhook-batch-max-wait=5s"
-	truncateFlag  = "audit-webhook-truncate-enabled"
 	logFlag       = "audit-log-path=" + auditLogPath
 )
+
+// truncateFlags keep one event that cannot be written, or is too large, from costing all that
+// are sent with it. The sizes are docs/audit.md's.
+var truncateFlags = []string{"audit-webhook-truncate-enabled=true", "audit-webhook-truncate-max-event-size=8000000", "audit-webhook-truncate-max-batch-size=20000000"}
 
 // advice is what to do about what was found, line by line.
 func advice(found *report, k kind, condition collectorv1.AuditCondition) []string {
@@ -58,20 +61,22 @@ func advice(found *report, k kind, condition collectorv1.AuditCondition) []strin
 		return lines
 	case found.Result == "partial":
 		add(partial(found)...)
-		if found.has(missing, coarse, late, leaking) {
+		if found.has(missing, coarse, late, fragile, leaking) {
 			add("The audit policy of the API server decides. seawallctl audit policy prints one that is enough; put it in force on every API server:")
 			add(flags(k, false)...)
 		}
 		return lines
 	case condition == collectorv1.AuditCondition_AUDIT_CONDITION_RECEIVING:
-		add("Events come to the collector, but none of these requests: they were served by an API server that is not audited, or by another cluster's.")
+		add("Events come to the collector, but none of these requests: they are on their way still (-wait; webhooks collect for up to 30 s),",
+			"or they were served by an API server that is not audited, or by another cluster's.")
 	case condition == collectorv1.AuditCondition_AUDIT_CONDITION_STALE:
 		add("Events came to the collector once, and come no more.")
 	case condition == collectorv1.AuditCondition_AUDIT_CONDITION_CONFIGURED:
 		add("The collector waits for events, and none ever came.")
 	}
-	add("If the API server has these flags, its own log and apiserver_audit_error_total say what fails: a certificate authority that did not",
-		"sign the collector's certificate (certificate-authority in the webhook's kubeconfig), a wrong token, an address that cannot be reached.")
+	add("Without a policy an API server records nothing, whatever else it is told. If it has all of these flags, its own log and",
+		"apiserver_audit_error_total say what fails: a certificate authority that did not sign the collector's certificate",
+		"(certificate-authority in the webhook's kubeconfig), a wrong token, an address that cannot be reached.")
 	add(flags(k, true)...)
 	return lines
 }
@@ -86,6 +91,7 @@ func partial(found *report) []string {
 		{missing, "Not recorded at all, or not yet (-wait): "},
 		{coarse, "Recorded without what rules look at: "},
 		{late, "Recorded only when they end (omitStages has ResponseStarted): "},
+		{fragile, "Recorded only when they end (omitStages has RequestReceived), which is lost if what was sent is no JSON: "},
 		{leaking, "Recorded with bodies, which have secrets in them, in the API server's own log as well: "},
 		{unsent, "Could not be sent: "},
 	} {
@@ -123,7 +129,10 @@ func flags(k kind, sources bool) []string {
 			"    - " + policyFlag,
 		}
 		if sources {
-			lines = append(lines, "    - "+webhookFlag, "    - "+batchWaitFlag, "    - "+truncateFlag+"=true")
+			lines = append(lines, "    - "+webhookFlag, "    - "+batchWaitFlag)
+			for _, flag := range truncateFlags {
+				lines = append(lines, "    - "+flag)
+			}
 		}
 		return append(lines, "  (the same as --kube-apiserver-arg=…), then restart k3s. RKE2 runs its API server as a pod: give it the folder with kube-apiserver-extra-mount.")
 	case managed:
@@ -139,7 +148,8 @@ func flags(k kind, sources bool) []string {
 	if sources {
 		lines = append(lines,
 			"  --"+webhookFlag,
-			"  --"+batchWaitFlag+" --"+truncateFlag,
+			"  --"+batchWaitFlag,
+			"  --"+strings.Join(truncateFlags, " --"),
 			"and, or instead, for a collector or a forwarder on the same host:",
 			"  --"+logFlag+" --audit-log-maxsize=100 --audit-log-maxbackup=5")
 	}

@@ -35,9 +35,11 @@ type probe struct {
 const (
 	trial     = "?dryRun=All&fieldManager=NAME"
 	trialPod  = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"NAME"},"spec":{"automountServiceAccountToken":false,"containers":[{"name":"main","image":"seawall.invalid/verify"}]}}`
+	trialNone = `{"metadata":{"name":"NAME"}}`
 	trialWeb  = `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"NAME"},"spec":{"replicas":0,"selector":{"matchLabels":{"app":"NAME"}},"template":{"metadata":{"labels":{"app":"NAME"}},"spec":{"automountServiceAccountToken":false,"containers":[{"name":"main","image":"seawall.invalid/verify"}]}}}}`
 	nothing   = `{}`
 	inThe     = "/api/v1/namespaces/NAMESPACE"
+	mayI      = `{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"resourceAttributes":{"verb":"get","resource":"pods","name":"NAME"}}}`
 	whatMayBe = `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"expirationSeconds":600}}`
 )
 
@@ -49,13 +51,23 @@ var probes = []probe{
 	{"debug", "containers put into pods", apiserver.Request{Method: http.MethodPatch, Path: inThe + "/pods/NAME/ephemeralcontainers" + trial, Body: nothing}, "pods/ephemeralcontainers", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"pod", "what pods are allowed to do", apiserver.Request{Method: http.MethodPost, Path: inThe + "/pods" + trial, Body: trialPod}, "pods", auditv1.Level_LEVEL_REQUEST_RESPONSE, 0, false},
 	{"workload", "what workloads make pods do", apiserver.Request{Method: http.MethodPost, Path: "/apis/apps/v1/namespaces/NAMESPACE/deployments" + trial, Body: trialWeb}, "deployments.apps", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"cron job", "what runs again and again", apiserver.Request{Method: http.MethodPost, Path: "/apis/batch/v1/namespaces/NAMESPACE/cronjobs" + trial, Body: trialNone}, "cronjobs.batch", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"pod template", "what pods may be made of", apiserver.Request{Method: http.MethodPost, Path: inThe + "/podtemplates" + trial, Body: trialNone}, "podtemplates", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"volume", "folders of hosts as volumes", apiserver.Request{Method: http.MethodPost, Path: "/api/v1/persistentvolumes" + trial, Body: trialNone}, "persistentvolumes", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"changed workload", "what workloads are changed to", apiserver.Request{Method: http.MethodPatch, Path: "/apis/apps/v1/namespaces/NAMESPACE/daemonsets/NAME" + trial, Body: nothing}, "daemonsets.apps", auditv1.Level_LEVEL_REQUEST_RESPONSE, 0, false},
 	{"rights", "who gives rights to whom", apiserver.Request{Method: http.MethodPatch, Path: "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/NAME" + trial, Body: nothing}, "clusterrolebindings.rbac.authorization.k8s.io", auditv1.Level_LEVEL_REQUEST_RESPONSE, 0, false},
+	{"role", "what rights there are", apiserver.Request{Method: http.MethodPost, Path: "/apis/rbac.authorization.k8s.io/v1/clusterroles" + trial, Body: trialNone}, "clusterroles.rbac.authorization.k8s.io", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"certificate", "who wants to be somebody else", apiserver.Request{Method: http.MethodPost, Path: "/apis/certificates.k8s.io/v1/certificatesigningrequests" + trial, Body: trialNone}, "certificatesigningrequests.certificates.k8s.io", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"namespace", "what is allowed in a namespace", apiserver.Request{Method: http.MethodPatch, Path: "/api/v1/namespaces/NAME" + trial, Body: nothing}, "namespaces", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"admission webhook", "who stands in the way of requests", apiserver.Request{Method: http.MethodPatch, Path: "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/NAME" + trial, Body: nothing}, "mutatingwebhookconfigurations.admissionregistration.k8s.io", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"service", "what is opened to the outside", apiserver.Request{Method: http.MethodPatch, Path: inThe + "/services/NAME" + trial, Body: nothing}, "services", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"address of a service", "whose traffic is taken", apiserver.Request{Method: http.MethodPatch, Path: inThe + "/services/NAME/status" + trial, Body: nothing}, "services/status", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"ingress", "what is opened to the outside", apiserver.Request{Method: http.MethodPost, Path: "/apis/networking.k8s.io/v1/namespaces/NAMESPACE/ingresses" + trial, Body: trialNone}, "ingresses.networking.k8s.io", auditv1.Level_LEVEL_REQUEST, 0, false},
+	{"network policy", "what is opened inside", apiserver.Request{Method: http.MethodPatch, Path: "/apis/networking.k8s.io/v1/namespaces/NAMESPACE/networkpolicies/NAME" + trial, Body: nothing}, "networkpolicies.networking.k8s.io", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"cluster's settings", "changes to DNS and to who is who", apiserver.Request{Method: http.MethodPatch, Path: "/api/v1/namespaces/kube-system/configmaps/NAME" + trial, Body: nothing}, "configmaps", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"secret", "who reads secrets", apiserver.Request{Method: http.MethodGet, Path: inThe + "/secrets/NAME"}, "secrets", auditv1.Level_LEVEL_METADATA, auditv1.Level_LEVEL_METADATA, false},
 	{"token", "who makes tokens for service accounts", apiserver.Request{Method: http.MethodPost, Path: inThe + "/serviceaccounts/NAME/token", Body: whatMayBe}, "serviceaccounts/token", auditv1.Level_LEVEL_METADATA, auditv1.Level_LEVEL_METADATA, false},
+	{"access review", "who asks what he may do", apiserver.Request{Method: http.MethodPost, Path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" + trial, Body: mayI}, "selfsubjectaccessreviews.authorization.k8s.io", auditv1.Level_LEVEL_REQUEST, 0, false},
 	{"deleted events", "who wipes traces", apiserver.Request{Method: http.MethodDelete, Path: inThe + "/events/NAME"}, "events", auditv1.Level_LEVEL_METADATA, 0, false},
 	{"wrong token", "who guesses tokens", apiserver.Request{Method: http.MethodGet, Path: inThe + "/pods/NAME", Token: "NAME"}, "pods", auditv1.Level_LEVEL_METADATA, 0, true},
 	{"anything else", "everything else", apiserver.Request{Method: http.MethodGet, Path: inThe + "/configmaps/NAME"}, "configmaps", auditv1.Level_LEVEL_METADATA, 0, false},
@@ -69,6 +81,7 @@ const (
 	missing  verdict = "MISSING"  // nothing came
 	coarse   verdict = "COARSE"   // the level leaves out what rules look at
 	late     verdict = "LATE"     // only the end comes: who is in is known when he has left
+	fragile  verdict = "FRAGILE"  // only the end comes, which is lost if what was sent is no JSON
 	leaking  verdict = "LEAKING"  // the level writes secrets into the API server's log
 	unsent   verdict = "NOT SENT" // the API server could not be asked
 )
@@ -128,7 +141,7 @@ func took(probes []*checked, events []*collectorv1.ProbeEvent) (all bool) {
 			}
 		}
 		one.Verdict = one.judge()
-		all = all && one.Verdict != missing && one.Verdict != late
+		all = all && one.Verdict != missing && one.Verdict != late && one.Verdict != fragile
 	}
 	return all
 }
@@ -169,6 +182,8 @@ func (c *checked) judge() verdict {
 		return leaking
 	case c.probe.started && !slices.Contains(c.Stages, "started"):
 		return late
+	case c.Verb == http.MethodPatch && c.level > auditv1.Level_LEVEL_METADATA && !slices.Contains(c.Stages, "received"):
+		return fragile
 	}
 	return complete
 }

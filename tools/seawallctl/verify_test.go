@@ -33,6 +33,9 @@ func arriving(sent []*checked) []*collectorv1.ProbeEvent {
 		if c.probe.started {
 			stages = []auditv1.Stage{auditv1.Stage_STAGE_STARTED, auditv1.Stage_STAGE_COMPLETE}
 		}
+		if c.Verb == http.MethodPatch {
+			stages = []auditv1.Stage{auditv1.Stage_STAGE_RECEIVED, auditv1.Stage_STAGE_COMPLETE}
+		}
 		for _, stage := range stages {
 			out = append(out, &collectorv1.ProbeEvent{Source: "webhook", Received: timestamppb.New(verifyTime.Add(2 * time.Second)), Stage: stage,
 				Level: c.probe.want, Verb: verbs[c.Verb], RequestUri: c.Path, Code: http.StatusNotFound})
@@ -79,6 +82,11 @@ func TestVerifyJudges(t *testing.T) {
 			return true
 		}, leaking, true},
 		{"only the end", "exec", func(e *collectorv1.ProbeEvent) bool { return e.Stage != auditv1.Stage_STAGE_STARTED }, late, false},
+		{"only the end of a patch", "rights", func(e *collectorv1.ProbeEvent) bool { return e.Stage != auditv1.Stage_STAGE_RECEIVED }, fragile, false},
+		{"only the end of a coarse patch", "rights", func(e *collectorv1.ProbeEvent) bool {
+			e.Level = auditv1.Level_LEVEL_METADATA
+			return e.Stage != auditv1.Stage_STAGE_RECEIVED
+		}, coarse, true},
 		{"only the beginning", "exec", func(e *collectorv1.ProbeEvent) bool { return e.Stage == auditv1.Stage_STAGE_STARTED }, complete, true},
 		{"query written anew", "debug", func(e *collectorv1.ProbeEvent) bool {
 			e.RequestUri = strings.Replace(e.RequestUri, "dryRun=All&", "", 1) + "&dryRun=All"
@@ -169,13 +177,14 @@ func TestVerifyAdvice(t *testing.T) {
 	}{
 		{"all well", "v1.36.3", true, receiving, "complete", complete, nil, []string{"policy"}},
 		{"collector without a source", "v1.36.3", true, off, "silent", missing, []string{"audit.webhook or audit.files"}, nil},
-		{"kubeadm", "v1.36.3", true, configured, "silent", missing, []string{"none ever came", "/etc/kubernetes/manifests/kube-apiserver.yaml", "extraArgs", "--audit-policy-file=", "--audit-webhook-config-file=", "certificate-authority"}, []string{"k3s"}},
+		{"kubeadm", "v1.36.3", true, configured, "silent", missing, []string{"none ever came", "/etc/kubernetes/manifests/kube-apiserver.yaml", "extraArgs", "--audit-policy-file=", "--audit-webhook-config-file=", "--audit-webhook-truncate-enabled=true", "certificate-authority"}, []string{"k3s"}},
 		{"k3s", "v1.36.3+k3s1", false, configured, "silent", missing, []string{"kube-apiserver-arg", "audit-policy-file=", "audit-webhook-config-file="}, []string{"manifests"}},
 		{"RKE2", "v1.36.3+rke2r1", false, configured, "silent", missing, []string{"kube-apiserver-arg"}, []string{"manifests"}},
 		{"managed", "v1.36.3-eks-1a2b3c", false, configured, "silent", missing, []string{"provider"}, []string{"--audit"}},
 		{"by hand", "v1.36.3", false, receiving, "silent", missing, []string{"not audited", "static pod", "--audit-log-path="}, []string{"kubeadm:"}},
 		{"a policy that leaves out", "v1.36.3", true, receiving, "partial", missing, []string{"Not recorded at all", "exec", "seawallctl audit policy", "--audit-policy-file="}, []string{"--audit-webhook"}},
 		{"a coarse policy", "v1.36.3", true, receiving, "partial", coarse, []string{"without what rules look at: exec"}, []string{"--audit-webhook"}},
+		{"patches without a beginning", "v1.36.3", true, receiving, "partial", fragile, []string{"no JSON: exec", "seawallctl audit policy"}, []string{"--audit-webhook"}},
 		{"secrets", "v1.36.3", true, receiving, "partial", leaking, []string{"secrets in them"}, nil},
 		{"not sent", "v1.36.3", true, receiving, "partial", unsent, []string{"Could not be sent: exec"}, []string{"--audit-policy-file"}},
 	} {
