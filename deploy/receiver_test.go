@@ -17,7 +17,8 @@ import (
 var oneBatch = []string{"--audit-webhook-batch-max-size=10000", "--audit-webhook-initial-backoff=20ms"}
 
 // truncating is what docs/audit.md advises.
-var truncating = []string{"--audit-webhook-truncate-enabled", "--audit-webhook-truncate-max-event-size=8000000", "--audit-webhook-truncate-max-batch-size=20000000"}
+var truncating = []string{"--audit-webhook-truncate-enabled", "--audit-webhook-truncate-max-event-size=8000000", "--audit-webhook-truncate-max-batch-size=20000000",
+	"--audit-log-truncate-enabled", "--audit-log-truncate-max-event-size=8000000"}
 
 // receiver is an audit webhook that takes everything.
 type receiver struct {

@@ -151,7 +151,7 @@ func eachOnce(t *testing.T, logged map[string]int, want []string) {
 
 // Requests that a real API server records, in a log that it rotates and by its webhook at
 // the same time, are in the event log once each, whatever becomes of the collector; also
-// one whose audit id was used before.
+// one whose audit id was used before, and one whose audit id is as long as can be.
 func TestKubeAuditIntake(t *testing.T) {
 	t.Parallel()
 	h := newHarbour(t, "  webhook: {listen: ADDRESS, token_file: TOKEN}\n  files: [{name: cp-1, path: LOG}]\n")
@@ -167,6 +167,7 @@ func TestKubeAuditIntake(t *testing.T) {
 	admin := h.cluster.Client(t, testkube.Admin)
 	admin.Must(t, http.MethodGet, "/api/v1/namespaces/default", "", "Audit-ID", "borrowed")
 	admin.Do(t, http.MethodGet, "/api/v1/namespaces/default/pods/none/exec?command=id", "", "Audit-ID", "borrowed")
+	admin.Must(t, http.MethodGet, "/api/v1/namespaces/default", "", "Audit-ID", strings.Repeat("<", 1_000_000)) // 6 MB in JSON
 	h.mark("the-last-request")
 	h.cluster.Stop(t) // it sends what it still has
 	rotated, err := filepath.Glob(strings.TrimSuffix(h.log, ".log") + "-*")
@@ -179,6 +180,15 @@ func TestKubeAuditIntake(t *testing.T) {
 	eachOnce(t, ids, want)
 	if ids["borrowed"] != 3 { // one get, and two stages of an exec
 		t.Errorf("of two requests with one audit id %d events are there, want 3", ids["borrowed"])
+	}
+	long := 0
+	for id, n := range ids {
+		if strings.HasPrefix(id, "<<<<") {
+			long += n
+		}
+	}
+	if long != 1 {
+		t.Errorf("a request with a long audit id is there %d times", long)
 	}
 	for _, gap := range gaps {
 		if !gap.Filled {

@@ -151,7 +151,8 @@ func flags(k kind, sources bool) []string {
 			"  --"+batchWaitFlag,
 			"  --"+strings.Join(truncateFlags, " --"),
 			"and, or instead, for a collector or a forwarder on the same host:",
-			"  --"+logFlag+" --audit-log-maxsize=100 --audit-log-maxbackup=5")
+			"  --"+logFlag+" --audit-log-maxsize=100 --audit-log-maxbackup=10",
+			"  --audit-log-truncate-enabled --audit-log-truncate-max-event-size=8000000")
 	}
 	return append(lines, "A pod needs the folder as well: a hostPath volume "+auditFolder+", mounted read-only; the log's folder writable.")
 }
