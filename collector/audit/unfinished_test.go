@@ -98,6 +98,12 @@ func TestUnfinished(t *testing.T) {
 			w.kill(time.Second, sources...)
 			w.take("webhook", patched("a", at, complete))
 		}, ""},
+		{"a long time away, and its end in the file", func(w *world, at time.Time) {
+			w.take("webhook", patched("a", at, received))
+			w.kill(patience+time.Minute, sources...)
+			w.lasts(10*time.Second, w.by("webhook"))
+			w.take("file", patched("a", at, complete))
+		}, ""},
 		{"then nothing came for two minutes", func(w *world, at time.Time) {
 			w.take("webhook", patched("a", at, received))
 			w.lasts(2*time.Minute, nil)
