@@ -63,6 +63,10 @@ func (s *Spool) recover() error {
 		if err := s.recoverLane(&w, l, found[l.name], last, known, st.Clean); err != nil {
 			return fmt.Errorf("recover %s: %w", l.name, err)
 		}
+		s.latest = max(s.latest, l.until)
+	}
+	if st.Clean {
+		s.left = st.Note
 	}
 	return nil
 }

@@ -67,6 +67,8 @@ type Spool struct {
 	stateDue     time.Time // when the state is saved again, zero if it has not changed
 	elsewhere    map[Lane]laneState
 	foreign      int
+	left, leave  int64 // the owner's notes: of the former life, for the next one
+	latest       int64 // time of the last entry that the former life is known to have written
 	syncs        uint64
 	syncTime     time.Duration
 	failures     uint64
@@ -224,6 +226,19 @@ func (s *Spool) LastSequence(name Lane) (uint64, error) {
 	defer s.mu.Unlock()
 	return l.last, nil
 }
+
+// Leave has a number of the owner's kept for whoever opens the folder next, if this life
+// ends with Close and not in a crash. Zero is none.
+func (s *Spool) Leave(note int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave = note
+}
+
+// Former tells of the life before this one: the note that it left, 0 if it left none or did
+// not end with Close, and the latest time of an entry that it is known to have made durable,
+// in Unix nanoseconds, 0 if there was none.
+func (s *Spool) Former() (note, latest int64) { return s.left, s.latest }
 
 // Sync waits until all that was appended before the call is durable, without the commit
 // delay. Its error is ErrLost if some of it was dropped meanwhile; what had been dropped

@@ -26,6 +26,8 @@ type state struct {
 	NextID uint64
 	Lanes  map[Lane]laneState
 	Gaps   []Gap `json:",omitempty"`
+	// Note is the owner's, see Spool.Leave; only of a state that is clean.
+	Note int64 `json:",omitempty"`
 }
 
 type laneState struct {
@@ -126,6 +128,9 @@ func (s *Spool) saveState(clean bool) error {
 		st.Lanes[l.name] = laneState{Acked: l.acked, Floor: l.floor(), Next: l.next, Last: l.last, Done: l.firstLive(), Until: l.until}
 	}
 	st.Gaps = append(append(st.Gaps, s.told...), s.gaps...)
+	if clean {
+		st.Note = s.leave
+	}
 	s.stateDue = zeroTime
 	s.mu.Unlock()
 
