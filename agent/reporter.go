@@ -17,6 +17,8 @@ import (
 	"github.com/seawall-security/seawall/agent/enrol"
 	"github.com/seawall-security/seawall/agent/pipeline"
 	"github.com/seawall-security/seawall/agent/probe"
+	"github.com/seawall-security/seawall/agent/process"
+	"github.com/seawall-security/seawall/agent/queue"
 	"github.com/seawall-security/seawall/agent/rules"
 	"github.com/seawall-security/seawall/agent/uplink"
 	"github.com/seawall-security/seawall/internal/event"
@@ -62,7 +64,7 @@ func openReporter(c config.Config, log *zap.Logger, bootID string, redactor *red
 		BootID: bootID, Node: c.Node, MachineID: machineID, Version: obs.Version(), Kernel: kernelRelease(),
 		Begin: r.confirmed, Hooks: func() []uplink.Hook { return hooksOf(sensor.Hooks()) },
 		Ledger:    func() []uplink.LedgerLine { return r.ledger(sensor) },
-		LostExecs: func() uint64 { return r.lostExecs(sensor) },
+		LostExecs: func() (uint64, error) { return lostExecs(sensor) },
 		Now:       time.Now, Wait: sleep, Random: rand.Float64, Log: log,
 	})
 	if err != nil {
@@ -169,13 +171,59 @@ func (r *reporter) ledger(sensor *probe.Sensor) []uplink.LedgerLine {
 	return lines
 }
 
-// lostExecs counts execs that the kernel saw and could not tell of; 0: nobody knows.
-func (r *reporter) lostExecs(sensor *probe.Sensor) uint64 {
+// lostExecs counts execs that the kernel saw and could not tell of.
+func lostExecs(sensor *probe.Sensor) (uint64, error) {
 	c, err := sensor.Count(event.KindProcessExec)
-	if err != nil {
-		r.log.Warn("nobody knows whether execs were lost", zap.Error(err))
+	return c.DroppedRing + c.DroppedScratch, err
+}
+
+// watching says that all that happens from now on is seen.
+func (r *reporter) watching() {
+	if r != nil {
+		r.uplink.Watching(time.Now())
 	}
-	return c.DroppedRing + c.DroppedScratch
+}
+
+// unwatched says that nothing that happens after a time is seen any more.
+func (r *reporter) unwatched(after time.Time) {
+	if r != nil {
+		r.uplink.Unwatched(after)
+	}
+}
+
+// missedEntry books what the process table took for an entry and could not tell.
+func (r *reporter) missedEntry(why process.Missed, at time.Time) {
+	if r == nil {
+		return
+	}
+	what := uplink.Miss{Class: queue.Entries}
+	switch why {
+	case process.MissedContainer:
+		what.Reason = "nobody can tell the cgroup that a process came into"
+	case process.MissedRuntime:
+		what.Reason = "a process came into a container, and what asked for it was not seen"
+	case process.MissedRate:
+		what = uplink.Miss{Class: event.KindNetworkConnect, Reason: "more connections into a pod's network in a second than are told"}
+	}
+	r.uplink.Missed(what, at, at)
+}
+
+// missed books what the stages could not tell, or not whole.
+func (r *reporter) missed(why pipeline.Missed, class event.Kind, since, until time.Time) {
+	if r == nil {
+		return
+	}
+	what := uplink.Miss{Class: queue.Entries}
+	switch why {
+	case pipeline.Nameless:
+		what.Reason = "its container's name was not known in time"
+		if class == event.KindNetworkConnect {
+			what.Class = class
+		}
+	case pipeline.Unread:
+		what = uplink.Miss{Class: class, Reason: "a record of the kernel could not be read"}
+	}
+	r.uplink.Missed(what, since, until)
 }
 
 func hooksOf(statuses []probe.HookStatus) []uplink.Hook {

@@ -85,11 +85,14 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	var up *reporter
 	processes := process.New(process.Options{
 		BootID: bootID, HostNamespaces: sensor.Host().Namespaces, Wall: clock.wall, Candidate: containers.Candidate,
-		Marks: inForce.Set().Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
+		Unseen: func(cgroup uint64) bool { return hierarchy != nil && containers.Unseen(cgroup) },
+		Missed: func(why process.Missed, at time.Time) { up.missedEntry(why, at) },
+		Marks:  inForce.Set().Interest().Marks, Limits: process.Limits{Live: c.Process.Live, Dead: c.Process.Dead, Grace: c.Process.Grace},
 	})
-	up, err := openReporter(c, log, bootID, redactor, sensor, inForce)
+	up, err = openReporter(c, log, bootID, redactor, sensor, inForce)
 	if err != nil {
 		return err
 	}
@@ -99,6 +102,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	options := pipeline.Options{
 		Log: log, BootID: bootID, Processes: processes, Origins: origin.New(origin.Limits{}),
 		Rules: inForce.Set(), Sink: sink(c, printer, up), Marks: sensor,
+		Missed:   up.missed,
 		Sequence: uint64(clock.boot()), PenEvents: c.Pen.Events, PenBytes: c.Pen.Bytes, PenWait: 2 * c.Pen.Wait,
 	}
 	if hierarchy != nil {
@@ -111,6 +115,7 @@ func run(ctx context.Context, c config.Config) (err error) {
 	if err := seed(sensor, stages, processes, log); err != nil {
 		return err
 	}
+	up.watching()
 	for p := range processes.Each { // their coming children are followed too
 		if p.Tree != 0 {
 			stages.Mark(p.Key, p.Tree)
@@ -129,7 +134,11 @@ func run(ctx context.Context, c config.Config) (err error) {
 	group.Go(func() error {
 		defer stopTelling()
 		defer stages.Flush()
-		return read(ctx, sensor, stages, clock)
+		until, err := read(ctx, sensor, stages, clock)
+		if err == nil {
+			up.unwatched(until)
+		}
+		return err
 	})
 	group.Go(func() error { return finish(telling, printer) })
 	up.run(ctx, telling, group)
@@ -161,21 +170,24 @@ func run(ctx context.Context, c config.Config) (err error) {
 	return group.Wait()
 }
 
-// read delivers records to the stages, with the clock kept right.
-func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline, clock *wallClock) error {
+// read delivers records to the stages, with the clock kept right. It returns until when all
+// were delivered: after that time Read has looked once more, and found no more.
+func read(ctx context.Context, sensor *probe.Sensor, stages *pipeline.Pipeline, clock *wallClock) (until time.Time, err error) {
 	var measured time.Time
-	return sensor.Read(ctx,
+	err = sensor.Read(ctx,
 		func(_ probe.Ring, record []byte) { stages.Record(record) },
 		func() {
 			stages.Idle()
-			if now := time.Now(); now.Sub(measured) >= clockInterval {
-				measured = now
+			until = time.Now()
+			if until.Sub(measured) >= clockInterval {
+				measured = until
 				if c, err := decode.MeasureClock(); err == nil {
 					clock.now.Store(&c)
 					stages.SetClock(c)
 				}
 			}
 		})
+	return until, err
 }
 
 // printDeadline is how long the reader of our output may take nothing when the agent ends.

@@ -19,6 +19,13 @@ func (t *Table) Candidate(cgroup uint64) (event.Home, bool) {
 	return &rec.home, true
 }
 
+// Unseen reports whether nobody can tell what a cgroup is: it was not seen made, nor found
+// when the hierarchy was walked.
+func (t *Table) Unseen(cgroup uint64) bool {
+	_, state := t.Lookup(cgroup)
+	return state == Unseen
+}
+
 // home is a record as the place that processes come from. It is part of the record and
 // so keeps it, off the table's books, for as long as a process of it is remembered: a
 // process that got out may outlive its container by any time.

@@ -74,7 +74,8 @@ func (p *Printer) lose(class event.Kind, why queue.Reason) {
 	if why != queue.NotEncoded && p.output.full.Load() {
 		why = queue.NoSpace
 	}
-	p.lost.Add(class, why, time.Now())
+	now := time.Now()
+	p.lost.Add(class, why, now, now)
 }
 
 // Printed is how many records were written, or are in the last 64 KiB to be written.

@@ -35,6 +35,16 @@ func (b bound) String() string { return [...]string{"events", "bytes"}[b] }
 type pile struct {
 	since  time.Time
 	events []*event.Event
+	// entered are the entries among them that wait to be warned of, oldest first, and warned
+	// counts those that were; see Pipeline.warn.
+	entered []entered
+	warned  int
+}
+
+// entered is an entry that came into the pen.
+type entered struct {
+	ev   *event.Event
+	came time.Time
 }
 
 func newPen(limits penLimits, wait time.Duration) pen {
@@ -70,12 +80,15 @@ func (p *pen) put(cgroup uint64, ev *event.Event, now time.Time) {
 		p.order = append(p.order, cgroup)
 	}
 	held.events = append(held.events, ev)
+	if ev.Entry {
+		held.entered = append(held.entered, entered{ev, now})
+	}
 	p.count++
 	p.weight.Add(ev)
 }
 
-// take removes and returns the events of a cgroup.
-func (p *pen) take(cgroup uint64) []*event.Event {
+// take removes and returns what is held of a cgroup.
+func (p *pen) take(cgroup uint64) *pile {
 	held := p.piles[cgroup]
 	delete(p.piles, cgroup)
 	for i, id := range p.order {
@@ -88,7 +101,7 @@ func (p *pen) take(cgroup uint64) []*event.Event {
 	for _, ev := range held.events {
 		p.weight.Remove(ev)
 	}
-	return held.events
+	return held
 }
 
 func (p *pen) oldest() uint64 { return p.order[0] }

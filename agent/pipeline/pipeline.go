@@ -79,7 +79,10 @@ type Options struct {
 	// Sequence is what the sequences of events rise from. (boot id, sequence) names an event,
 	// so an agent that starts again within a boot must begin above what it gave before.
 	Sequence uint64
-	Now      func() time.Time
+	// Missed, if set, is told of what the sink is not, or not whole; see Missed. It runs on
+	// the reader's goroutine and must not block.
+	Missed func(why Missed, class event.Kind, since, until time.Time)
+	Now    func() time.Time
 }
 
 // Pipeline takes records and yields events and detections. Its methods belong to the
@@ -138,6 +141,7 @@ func (p *Pipeline) Record(record []byte) {
 	ev, err := p.decoder.Decode(record)
 	if err != nil {
 		p.ledger.refuse(err)
+		p.unread()
 		return
 	}
 	p.ledger.read(ev.Kind)
@@ -172,6 +176,9 @@ func (p *Pipeline) Record(record []byte) {
 		return
 	}
 	ev.Container = c
+	if ev.Entry {
+		p.nameless(ev)
+	}
 	p.finish(ev)
 }
 
@@ -195,6 +202,7 @@ func (p *Pipeline) Idle() {
 		p.release(id, false)
 	}
 	now := p.options.Now()
+	p.warn(now)
 	for {
 		id, ok := p.pen.overdue(now)
 		if !ok {
@@ -239,11 +247,18 @@ func (p *Pipeline) release(id uint64, must bool) {
 		p.options.Containers.Settle(id)
 		p.ledger.penNameless.Add(1)
 	}
-	for _, ev := range p.pen.take(id) {
+	held := p.pen.take(id)
+	for _, ev := range held.events {
 		p.ledger.penned(ev.Kind, -1)
 		ev.Container = p.decide(ev)
 		if ev.EnteredHome != nil {
 			ev.EnteredContainer = p.settle(ev.EnteredHome)
+		}
+		switch {
+		case ev.Entry && held.warned > 0:
+			held.warned--
+		case ev.Entry:
+			p.nameless(ev)
 		}
 		p.finish(ev)
 	}

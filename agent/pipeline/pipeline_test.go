@@ -91,7 +91,7 @@ func (c *cgroups) Settle(id uint64) *event.Container {
 	if c.states[id] != container.Pending {
 		return nil
 	}
-	return &event.Container{ID: fmt.Sprint("settled", id)}
+	return &event.Container{ID: fmt.Sprint("settled", id), Runtime: container.RuntimeUnknown}
 }
 func (c *cgroups) Changed(ids []uint64) ([]uint64, bool) {
 	ids = append(ids, c.changed...)

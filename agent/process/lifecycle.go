@@ -101,7 +101,9 @@ func (t *Table) exec(ev *event.Event, x *event.Exec) {
 		s.Home = t.homeUnder(&s.Process, parent)
 	}
 	if x.Entered {
-		ev.Entry = t.enter(s, parent, t.find(ev.Parent, event.Key{}), x.Init, s.ExecTime)
+		came := t.enter(s, parent, t.find(ev.Parent, event.Key{}), x.Init, s.ExecTime)
+		ev.Entry = came.began
+		t.miss(came.missed, s.ExecTime)
 	}
 	t.publish(s, parent)
 	t.entered(ev, t.visit(s, s.ExecTime))

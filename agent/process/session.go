@@ -13,26 +13,57 @@ import (
 // runc, and runc by the shim.
 const runtimeLevels = 4
 
+// Missed is why what may have been an entry into a container is not told as one.
+type Missed uint8
+
+const (
+	// NotMissed is none.
+	NotMissed Missed = iota
+	// MissedContainer: nobody can tell the cgroup that the process came into.
+	MissedContainer
+	// MissedRuntime: a process came into a container, and nothing near above it is known to
+	// be a runtime. Its ancestors' events may be lost.
+	MissedRuntime
+	// MissedRate: a connection from outside is one more than are told in a second.
+	MissedRate
+)
+
+// entering is what came of a process that the kernel saw come into a cgroup.
+type entering struct {
+	began  bool
+	missed Missed
+}
+
+// miss says that an entry may have been missed.
+func (t *Table) miss(why Missed, at time.Time) {
+	if why != NotMissed && t.opt.Missed != nil {
+		t.opt.Missed(why, at)
+	}
+}
+
 // enter begins a session at s if the process came into a container through its
 // runtime. The kernel saw it come from another cgroup; that alone is no entry: a
 // service manager inside a container moves its services too, and so does a host
 // process that joins a container by hand. An entry also needs a cgroup that claims
 // to be a container, other than the one the process's session is in already, and a
 // runtime near above: by creation (parent) or by the kernel's word. It reports whether a
-// session has begun.
-func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at time.Time) bool {
+// session has begun, or why one that may have cannot be told.
+func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at time.Time) entering {
 	home := t.candidate(s.CgroupID)
 	if home == nil {
 		t.count.entriesWithoutContainer.Add(1)
-		return false
+		if t.opt.Unseen != nil && t.opt.Unseen(s.CgroupID) {
+			return entering{missed: MissedContainer}
+		}
+		return entering{}
 	}
 	container := home.ID()
 	switch {
 	case s.Session != nil && s.Session.ContainerID == container && !s.Session.ByNamespace:
-		return false
+		return entering{}
 	case !runtimeNear(parent) && (kernelParent == nil || !runtimeNear(kernelParent.now)):
 		t.count.entriesWithoutRuntime.Add(1)
-		return false
+		return entering{missed: MissedRuntime}
 	}
 	s.Home = home
 	s.Session = &event.Session{
@@ -54,7 +85,7 @@ func (t *Table) enter(s, parent *snapshot, kernelParent *entry, init bool, at ti
 		t.inhabit(s, home)
 	}
 	t.count.sessions.Add(1)
-	return true
+	return entering{began: true}
 }
 
 // maxExecID bounds an id; containerd's own bound is 76.

@@ -66,6 +66,12 @@ type Options struct {
 	Wall func(event.Boot) time.Time
 	// Candidate finds the container that a cgroup claims to be; nil: no sessions and no homes.
 	Candidate func(cgroupID uint64) (event.Home, bool)
+	// Unseen reports whether nobody can tell what a cgroup is: without a Candidate it may be a
+	// container's all the same. Nil: all without are the host's.
+	Unseen func(cgroupID uint64) bool
+	// Missed, if set, is told at once of each event of now that may be an entry and is not
+	// told as one, with its time. It must not block.
+	Missed func(Missed, time.Time)
 	// CgroupOf finds the cgroup of a process for SeedProcfs; nil: not known, and
 	// processes seeded from procfs have no session.
 	CgroupOf func(tgid uint32) (cgroupID uint64, ok bool)

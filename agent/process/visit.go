@@ -151,6 +151,7 @@ func (t *Table) reach(ev *event.Event, f *event.Flow, e *entry) {
 	}
 	if found.reached++; found.reached > maxReached {
 		t.count.reachesOver.Add(1)
+		t.miss(MissedRate, t.opt.Wall(ev.Time))
 		return
 	}
 	t.count.reaches.Add(1)

@@ -1,7 +1,7 @@
 package queue
 
 import (
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -41,34 +41,35 @@ func class(k event.Kind) string {
 	return k.String()
 }
 
-// Losses are gaps that grow, by class and reason. Counts are exact; an interval may be
-// wider than its gap by what is lost while it is told. Add and Lost are for any
-// goroutine, Gaps for one.
-type Losses [event.KindMax + 1][reasons]loss
-
-type loss struct {
-	count, told  atomic.Uint64
-	since, until atomic.Int64 // Unix nanoseconds
+// Losses are gaps that grow, by class and reason. All methods are for any goroutine.
+type Losses struct {
+	mu     sync.Mutex // guards what follows
+	of     [event.KindMax + 1][reasons]Loss
+	untold bool
 }
 
-// Add books one record.
-func (l *Losses) Add(class event.Kind, why Reason, now time.Time) { l[class][why].add(now) }
-
-func (l *loss) add(now time.Time) {
-	if l.count.Add(1) == l.told.Load()+1 {
-		l.since.Store(now.UnixNano())
-	}
-	l.until.Store(now.UnixNano())
+// Add books one record, and between which times happened what it told of: it may have
+// waited for seconds before it was lost, and a gap is where it is missing.
+func (l *Losses) Add(class event.Kind, why Reason, since, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.of[class][why].Add(1, since, until)
+	l.untold = true
 }
 
-// Gaps tells of what was lost since the last time, the reasons in the owner's words.
+// Gaps tells of what was lost since the last time, the reasons in the owner's words. An
+// error of tell ends it.
 func (l *Losses) Gaps(say func(Reason) string, tell func(class event.Kind, g *sensorv1.Gap) error) error {
-	for k := range l {
+	if !l.take() {
+		return nil // as nearly always, and this is asked after each record
+	}
+	for k := range l.of {
 		for why := range reasons {
-			g := l[k][why].gap(class(event.Kind(k)), say(why))
+			g := l.gap(event.Kind(k), why)
 			if g == nil {
 				continue
 			}
+			g.Class, g.Stage, g.Reason = class(event.Kind(k)), "queue", say(why)
 			if err := tell(event.Kind(k), g); err != nil {
 				return err
 			}
@@ -77,16 +78,17 @@ func (l *Losses) Gaps(say func(Reason) string, tell func(class event.Kind, g *se
 	return nil
 }
 
-// gap is what was lost since it was told last; nil: nothing.
-func (l *loss) gap(class, reason string) *sensorv1.Gap {
-	count := l.count.Load() - l.told.Load()
-	if count == 0 {
-		return nil
-	}
-	g := &sensorv1.Gap{Class: class, Stage: "queue", Reason: reason, Count: count,
-		Since: timestamppb.New(time.Unix(0, l.since.Load())), Until: timestamppb.New(time.Unix(0, l.until.Load()))}
-	l.told.Add(count)
-	return g
+func (l *Losses) take() (untold bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	untold, l.untold = l.untold, false
+	return untold
+}
+
+func (l *Losses) gap(class event.Kind, why Reason) *sensorv1.Gap {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of[class][why].Gap()
 }
 
 // Lost is how many records got no further.
@@ -98,16 +100,48 @@ type Lost struct {
 
 // Lost tells of every class and reason, also of those that have no loss.
 func (l *Losses) Lost() []Lost {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var lost []Lost
 	for why := range reasons {
 		events := Lost{Class: "event", Reason: why.String()}
 		for k := Detections + 1; k < event.KindMax; k++ {
-			events.Count += l[k][why].count.Load()
+			events.Count += l.of[k][why].count
 		}
 		lost = append(lost, events)
 		for _, k := range []event.Kind{Detections, Entries} {
-			lost = append(lost, Lost{Class: class(k), Reason: why.String(), Count: l[k][why].count.Load()})
+			lost = append(lost, Lost{Class: class(k), Reason: why.String(), Count: l.of[k][why].count})
 		}
 	}
 	return lost
 }
+
+// Loss is one gap that grows until it is told, and then the next. It is for one goroutine.
+type Loss struct {
+	count, told  uint64
+	since, until time.Time // of what was not told
+}
+
+// Add books n more of a time.
+func (l *Loss) Add(n uint64, since, until time.Time) {
+	if l.since.IsZero() || since.Before(l.since) {
+		l.since = since
+	}
+	if until.After(l.until) {
+		l.until = until
+	}
+	l.count += n
+}
+
+// Gap is what was lost since the last call, with its times and count; nil: nothing.
+func (l *Loss) Gap() *sensorv1.Gap {
+	if l.count == l.told && l.since.IsZero() {
+		return nil
+	}
+	g := &sensorv1.Gap{Count: l.count - l.told, Since: timestamppb.New(l.since), Until: timestamppb.New(l.until)}
+	l.told, l.since, l.until = l.count, time.Time{}, time.Time{}
+	return g
+}
+
+// Total is how many were booked, told or not.
+func (l *Loss) Total() uint64 { return l.count }

@@ -146,7 +146,7 @@ func TestExecsThatTheKernelLostAreTold(t *testing.T) {
 	var lost atomic.Uint64
 	c := newCollector(t)
 	o := c.options()
-	o.LostExecs = lost.Load
+	o.LostExecs = func() (uint64, error) { return lost.Load(), nil }
 	began := time.Now()
 	lost.Store(3) // by the time it is asked for first
 	u := openUplink(t, o)

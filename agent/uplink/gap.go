@@ -69,25 +69,6 @@ func (u *Uplink) spoolGapOf(s *spool.Spool, g spool.Gap, class string, count uin
 	}
 }
 
-// gapOfExecs spools that the kernel lost execs since it was asked last.
-func (u *Uplink) gapOfExecs(now time.Time) {
-	if u.options.LostExecs == nil {
-		return
-	}
-	since := u.asked
-	u.asked = now
-	lost := u.options.LostExecs()
-	if lost <= u.unheard {
-		return
-	}
-	g := &sensorv1.Gap{
-		Class: event.KindProcessExec.String(), Stage: "kernel", Reason: "the kernel had no place for the record",
-		Count: lost - u.unheard, Since: timestamppb.New(since), Until: timestamppb.New(now),
-	}
-	u.unheard = lost
-	u.spoolRecord(detections, event.KindProcessExec, classGap, now, &sensorv1.Record{Body: &sensorv1.Record_Gap{Gap: g}})
-}
-
 func className(class uint8) string {
 	switch class {
 	case classDetection:

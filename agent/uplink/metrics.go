@@ -92,6 +92,10 @@ func (u *Uplink) Collect(ch chan<- prometheus.Metric) {
 		show("not_spooled_total", "Records that never reached the spool: the queue was full of events or bytes, the spool took none, or they did not encode.",
 			counter, float64(lost.Count), labels{"class": lost.Class, "reason": lost.Reason})
 	}
+	for what, n := range u.misses.totals() {
+		show("unseen_total", "Events that are not told, or not as what they are; each second of them is a gap.",
+			counter, float64(n), labels{"class": what.class(), "reason": what.Reason})
+	}
 
 	stats := u.spool.Stats()
 	show("oldest_unacked_seconds", "Age of the oldest record on disk that the collector does not have.", gauge, oldest(stats, u.options.Now()).Seconds(), nil)

@@ -83,8 +83,8 @@ type Options struct {
 	Hooks  func() []Hook
 	Ledger func() []LedgerLine
 	// LostExecs, if set, counts execs that the kernel could not tell of since the agent
-	// started: each may have been an entry.
-	LostExecs func() uint64
+	// started: each may have been an entry. After an error nobody knows.
+	LostExecs func() (uint64, error)
 
 	Now func() time.Time
 	// Wait sleeps and returns the context's error if that ends first.
@@ -110,10 +110,11 @@ type Uplink struct {
 
 	settings atomic.Pointer[afar] // in force
 
-	told    time.Time // the writer's: when gaps were appended last
-	unheard uint64    // the writer's: execs that the kernel lost, as far as was told
-	asked   time.Time // the writer's: when that was asked for last
-	buffer  []byte    // the writer's
+	misses misses
+	told   time.Time // the writer's: when gaps were appended last
+	missed time.Time // the writer's: when such of misses were
+	execs  lostExecs // the writer's
+	buffer []byte    // the writer's
 
 	sequence sync.Mutex // held from the choice of a sequence to its Append
 	counts   counts
@@ -123,7 +124,9 @@ type Uplink struct {
 // Open opens the spool; Run sends, Close closes it.
 func Open(o Options) (*Uplink, error) {
 	u := &Uplink{options: o, log: o.Log.Named("uplink"), queue: queue.New(), first: uint64(sinceBoot()), acked: make(chan struct{}, 1)}
-	u.asked = o.Now()
+	now := o.Now()
+	u.execs.asked, u.execs.known = now, now
+	u.misses.news = make(chan struct{}, 1)
 	u.counts.latency = newLatency()
 	u.redactor.Store(o.Redactor)
 	u.restore()
@@ -160,7 +163,7 @@ func (u *Uplink) useKey() error {
 func (u *Uplink) Event(ev *event.Event) {
 	if ev.Entry {
 		if why, ok := u.queue.PutEntry(ev.Proto(u.options.BootID)); !ok {
-			u.lost.Add(queue.Entries, why, u.options.Now())
+			u.lose(queue.Entries, why, ev.Wall)
 		}
 		return
 	}
@@ -173,14 +176,14 @@ func (u *Uplink) Event(ev *event.Event) {
 		}
 	}
 	if why, ok := u.queue.PutEvent(ev); !ok {
-		u.lost.Add(ev.Kind, why, u.options.Now())
+		u.lose(ev.Kind, why, ev.Wall)
 	}
 }
 
 // Detection queues a detection.
 func (u *Uplink) Detection(d *sensorv1.Detection) {
 	if why, ok := u.queue.PutDetection(d); !ok {
-		u.lost.Add(queue.Detections, why, u.options.Now())
+		u.lose(queue.Detections, why, d.GetEvent().GetTime().AsTime())
 	}
 }
 

@@ -49,10 +49,12 @@ func (u *Uplink) write(ctx context.Context) {
 					u.entry(e)
 				case ev := <-u.queue.Events():
 					u.event(ev)
+				case <-u.misses.news:
 				case <-idle.C:
 				case <-ctx.Done():
 					if u.queue.Empty() {
 						u.gaps()
+						u.gapsOfMisses(u.options.Now())
 						u.gapOfExecs(u.options.Now())
 						return
 					}
@@ -64,7 +66,10 @@ func (u *Uplink) write(ctx context.Context) {
 			u.told = now
 			u.gaps()
 		}
-		if now.Sub(u.asked) >= gapInterval {
+		if now.Sub(u.missed) >= missInterval {
+			u.gapsOfMisses(now)
+		}
+		if now.Sub(u.execs.asked) >= gapInterval {
 			u.gapOfExecs(now)
 		}
 	}
@@ -73,7 +78,7 @@ func (u *Uplink) write(ctx context.Context) {
 func (u *Uplink) detection(encoded []byte) {
 	d, err := u.queue.Decode(encoded)
 	if err != nil {
-		u.refuse(queue.Detections, queue.NotEncoded, err)
+		u.refuse(queue.Detections, queue.NotEncoded, time.Time{}, err)
 		return
 	}
 	r := &sensorv1.Record{Body: &sensorv1.Record_Detection{Detection: d}}
@@ -83,7 +88,7 @@ func (u *Uplink) detection(encoded []byte) {
 func (u *Uplink) entry(encoded []byte) {
 	e, err := u.queue.DecodeEntry(encoded)
 	if err != nil {
-		u.refuse(queue.Entries, queue.NotEncoded, err)
+		u.refuse(queue.Entries, queue.NotEncoded, time.Time{}, err)
 		return
 	}
 	r := &sensorv1.Record{Body: &sensorv1.Record_Event{Event: e}}
@@ -100,7 +105,7 @@ func (u *Uplink) event(ev *event.Event) {
 func (u *Uplink) gaps() {
 	// The callback returns no error.
 	_ = u.lost.Gaps(say, func(class event.Kind, g *sensorv1.Gap) error {
-		u.spoolRecord(detections, class, classGap, g.GetUntil().AsTime(), &sensorv1.Record{Body: &sensorv1.Record_Gap{Gap: g}})
+		u.spoolGapRecord(class, g.GetUntil().AsTime(), g)
 		return nil
 	})
 }
@@ -114,16 +119,16 @@ func (u *Uplink) spoolRecord(lane spool.Lane, kind event.Kind, class uint8, at t
 		shorten(r.GetEvent())
 	}
 	if n := proto.Size(r); n > maxRecordBytes {
-		u.refuse(kind, queue.NotEncoded, errors.New("the record is too large to be sent"), zap.Int("bytes", n))
+		u.refuse(kind, queue.NotEncoded, at, errors.New("the record is too large to be sent"), zap.Int("bytes", n))
 		return
 	}
 	var err error
 	if u.buffer, err = (proto.MarshalOptions{}).MarshalAppend(u.buffer[:0], r); err != nil {
-		u.refuse(kind, queue.NotEncoded, err)
+		u.refuse(kind, queue.NotEncoded, at, err)
 		return
 	}
 	if err := u.append(u.spool, lane, class, at, u.buffer); err != nil {
-		u.refuse(kind, queue.NoSpace, err)
+		u.refuse(kind, queue.NoSpace, at, err)
 	}
 }
 
@@ -139,9 +144,18 @@ func (u *Uplink) append(s *spool.Spool, lane spool.Lane, class uint8, at time.Ti
 }
 
 // refuse books a record that goes no further.
-func (u *Uplink) refuse(kind event.Kind, why queue.Reason, err error, fields ...zap.Field) {
+func (u *Uplink) refuse(kind event.Kind, why queue.Reason, at time.Time, err error, fields ...zap.Field) {
 	u.log.Error("spool record", append(fields, zap.Error(err))...)
-	u.lost.Add(kind, why, u.options.Now())
+	u.lose(kind, why, at)
+}
+
+// lose books a record, at the time of what it told of: it may have waited for seconds for
+// its container's name. Where that is not known it is now.
+func (u *Uplink) lose(kind event.Kind, why queue.Reason, at time.Time) {
+	if at.Unix() <= 0 {
+		at = u.options.Now()
+	}
+	u.lost.Add(kind, why, at, at)
 }
 
 // shorten takes from an event what makes it too large to be sent: whoever is watched
