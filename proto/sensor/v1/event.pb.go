@@ -2780,7 +2780,7 @@ type Gap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event class, by its Kind name in lower case; detection; entry: an Event.entry; all.
 	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	// Where it was lost: kernel, queue, spool, collector.
+	// Where it was lost: kernel, agent (it did not run, or could not tell), queue, spool, collector.
 	Stage  string `protobuf:"bytes,2,opt,name=stage,proto3" json:"stage,omitempty"`
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Absent: since nobody knows when.
@@ -2875,7 +2875,10 @@ type Record struct {
 	//	*Record_Event
 	//	*Record_Detection
 	//	*Record_Gap
-	Body          isRecord_Body `protobuf_oneof:"body"`
+	Body isRecord_Body `protobuf_oneof:"body"`
+	// Credentials are masked with a key of the node's own, because it had none of the cluster's
+	// yet: a mask in this record can be of any text.
+	LocalMasks    bool `protobuf:"varint,7,opt,name=local_masks,json=localMasks,proto3" json:"local_masks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2963,6 +2966,13 @@ func (x *Record) GetGap() *Gap {
 		}
 	}
 	return nil
+}
+
+func (x *Record) GetLocalMasks() bool {
+	if x != nil {
+		return x.LocalMasks
+	}
+	return false
 }
 
 type isRecord_Body interface {
@@ -3249,14 +3259,16 @@ const file_proto_sensor_v1_event_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
 	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x14\n" +
-	"\x05count\x18\x06 \x01(\x04R\x05count\"\xf4\x01\n" +
+	"\x05count\x18\x06 \x01(\x04R\x05count\"\x95\x02\n" +
 	"\x06Record\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x120\n" +
 	"\x05event\x18\x04 \x01(\v2\x18.seawall.sensor.v1.EventH\x00R\x05event\x12<\n" +
 	"\tdetection\x18\x05 \x01(\v2\x1c.seawall.sensor.v1.DetectionH\x00R\tdetection\x12*\n" +
-	"\x03gap\x18\x06 \x01(\v2\x16.seawall.sensor.v1.GapH\x00R\x03gapB\x06\n" +
+	"\x03gap\x18\x06 \x01(\v2\x16.seawall.sensor.v1.GapH\x00R\x03gap\x12\x1f\n" +
+	"\vlocal_masks\x18\a \x01(\bR\n" +
+	"localMasksB\x06\n" +
 	"\x04body*\xe3\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x15\n" +

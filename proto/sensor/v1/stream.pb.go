@@ -1132,8 +1132,12 @@ func (x *LedgerLine) GetDropped() map[string]uint64 {
 type Welcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The collector has these and all before them: the agent may forget them.
-	Positions     []*Position            `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Positions []*Position            `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
+	Time      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Lanes that the collector takes; empty: detections and telemetry, of a collector that
+	// does not say. What is of another lane goes up in telemetry's, as items of a boot of its
+	// own: sequences of lanes are not each other's.
+	Lanes         []Lane `protobuf:"varint,3,rep,packed,name=lanes,proto3,enum=seawall.sensor.v1.Lane" json:"lanes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1178,6 +1182,13 @@ func (x *Welcome) GetPositions() []*Position {
 func (x *Welcome) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
+	}
+	return nil
+}
+
+func (x *Welcome) GetLanes() []Lane {
+	if x != nil {
+		return x.Lanes
 	}
 	return nil
 }
@@ -1672,10 +1683,11 @@ const file_proto_sensor_v1_stream_proto_rawDesc = "" +
 	"\adropped\x18\x05 \x03(\v2*.seawall.sensor.v1.LedgerLine.DroppedEntryR\adropped\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"t\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa3\x01\n" +
 	"\aWelcome\x129\n" +
 	"\tpositions\x18\x01 \x03(\v2\x1b.seawall.sensor.v1.PositionR\tpositions\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"l\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12-\n" +
+	"\x05lanes\x18\x03 \x03(\x0e2\x17.seawall.sensor.v1.LaneR\x05lanes\"l\n" +
 	"\bPosition\x12+\n" +
 	"\x04lane\x18\x01 \x01(\x0e2\x17.seawall.sensor.v1.LaneR\x04lane\x12\x17\n" +
 	"\aboot_id\x18\x02 \x01(\tR\x06bootId\x12\x1a\n" +
@@ -1784,23 +1796,24 @@ var file_proto_sensor_v1_stream_proto_depIdxs = []int32{
 	22, // 17: seawall.sensor.v1.LedgerLine.dropped:type_name -> seawall.sensor.v1.LedgerLine.DroppedEntry
 	15, // 18: seawall.sensor.v1.Welcome.positions:type_name -> seawall.sensor.v1.Position
 	23, // 19: seawall.sensor.v1.Welcome.time:type_name -> google.protobuf.Timestamp
-	0,  // 20: seawall.sensor.v1.Position.lane:type_name -> seawall.sensor.v1.Lane
-	15, // 21: seawall.sensor.v1.Ack.position:type_name -> seawall.sensor.v1.Position
-	19, // 22: seawall.sensor.v1.Bundle.files:type_name -> seawall.sensor.v1.BundleFile
-	23, // 23: seawall.sensor.v1.Bundle.signed:type_name -> google.protobuf.Timestamp
-	1,  // 24: seawall.sensor.v1.Settings.telemetry:type_name -> seawall.sensor.v1.Telemetry
-	2,  // 25: seawall.sensor.v1.Applied.part:type_name -> seawall.sensor.v1.Part
-	3,  // 26: seawall.sensor.v1.Enrolment.Enrol:input_type -> seawall.sensor.v1.EnrolRequest
-	4,  // 27: seawall.sensor.v1.Enrolment.Renew:input_type -> seawall.sensor.v1.RenewRequest
-	6,  // 28: seawall.sensor.v1.Sensor.Stream:input_type -> seawall.sensor.v1.FromAgent
-	5,  // 29: seawall.sensor.v1.Enrolment.Enrol:output_type -> seawall.sensor.v1.EnrolResponse
-	5,  // 30: seawall.sensor.v1.Enrolment.Renew:output_type -> seawall.sensor.v1.EnrolResponse
-	7,  // 31: seawall.sensor.v1.Sensor.Stream:output_type -> seawall.sensor.v1.ToAgent
-	29, // [29:32] is the sub-list for method output_type
-	26, // [26:29] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	0,  // 20: seawall.sensor.v1.Welcome.lanes:type_name -> seawall.sensor.v1.Lane
+	0,  // 21: seawall.sensor.v1.Position.lane:type_name -> seawall.sensor.v1.Lane
+	15, // 22: seawall.sensor.v1.Ack.position:type_name -> seawall.sensor.v1.Position
+	19, // 23: seawall.sensor.v1.Bundle.files:type_name -> seawall.sensor.v1.BundleFile
+	23, // 24: seawall.sensor.v1.Bundle.signed:type_name -> google.protobuf.Timestamp
+	1,  // 25: seawall.sensor.v1.Settings.telemetry:type_name -> seawall.sensor.v1.Telemetry
+	2,  // 26: seawall.sensor.v1.Applied.part:type_name -> seawall.sensor.v1.Part
+	3,  // 27: seawall.sensor.v1.Enrolment.Enrol:input_type -> seawall.sensor.v1.EnrolRequest
+	4,  // 28: seawall.sensor.v1.Enrolment.Renew:input_type -> seawall.sensor.v1.RenewRequest
+	6,  // 29: seawall.sensor.v1.Sensor.Stream:input_type -> seawall.sensor.v1.FromAgent
+	5,  // 30: seawall.sensor.v1.Enrolment.Enrol:output_type -> seawall.sensor.v1.EnrolResponse
+	5,  // 31: seawall.sensor.v1.Enrolment.Renew:output_type -> seawall.sensor.v1.EnrolResponse
+	7,  // 32: seawall.sensor.v1.Sensor.Stream:output_type -> seawall.sensor.v1.ToAgent
+	30, // [30:33] is the sub-list for method output_type
+	27, // [27:30] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_proto_sensor_v1_stream_proto_init() }
