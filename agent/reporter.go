@@ -171,10 +171,10 @@ func (r *reporter) ledger(sensor *probe.Sensor) []uplink.LedgerLine {
 	return lines
 }
 
-// lostExecs counts execs that the kernel saw and could not tell of.
+// lostExecs counts execs that the kernel could not tell of, or did not run the hook for.
 func lostExecs(sensor *probe.Sensor) (uint64, error) {
 	c, err := sensor.Count(event.KindProcessExec)
-	return c.DroppedRing + c.DroppedScratch, err
+	return c.DroppedRing + c.DroppedScratch + sensor.Missed()[c.Kind.String()], err
 }
 
 // watching says that all that happens from now on is seen.

@@ -25,16 +25,13 @@ func (s *session) take(m *sensorv1.ToAgent) (*sensorv1.Applied, error) {
 	case *sensorv1.ToAgent_Welcome:
 		return nil, fmt.Errorf("%w: a second Welcome", errProtocol)
 	case *sensorv1.ToAgent_Ack:
-		switch p := body.Ack.GetPosition(); p.GetLane() {
-		case sensorv1.Lane_LANE_DETECTIONS:
-			return nil, s.detections.ack(p)
-		case sensorv1.Lane_LANE_ENTRIES:
-			return nil, s.entries.ack(p)
-		case sensorv1.Lane_LANE_TELEMETRY:
-			return nil, s.telemetry.ack(p)
-		default:
-			return nil, fmt.Errorf("%w: it acknowledges lane %d", errProtocol, p.GetLane())
+		p := body.Ack.GetPosition()
+		for _, l := range []*lane{s.detections, s.entries, s.telemetry} {
+			if l.owns(p) {
+				return nil, l.ack(p)
+			}
 		}
+		return nil, fmt.Errorf("%w: it acknowledges lane %d", errProtocol, p.GetLane())
 	case *sensorv1.ToAgent_Bundle:
 		return s.orders.put(body.Bundle), nil
 	case *sensorv1.ToAgent_Settings:

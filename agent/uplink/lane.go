@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -21,11 +23,16 @@ const (
 	maxInFlight = 4
 	// maxBootIDBytes is what the collector takes.
 	maxBootIDBytes = 64
+	// guestBoot ends the boot ids of items in another lane than their own, of a collector that
+	// does not take theirs (Welcome.lanes). It keeps one row of rising sequences for each boot
+	// in a lane, and would take one lane's items for repeats of the other's.
+	guestBoot = "+entries"
 )
 
 // lane sends one lane of the spool over one stream.
 type lane struct {
-	name    sensorv1.Lane
+	name    sensorv1.Lane // on the way
+	guest   bool          // it is not its own, see guestBoot
 	reader  *spool.Reader
 	bootID  string                // of this boot
 	has     map[string]uint64     // what the collector has, by boot
@@ -59,12 +66,20 @@ func (u *Uplink) openLane(name spool.Lane, number sensorv1.Lane, welcome *sensor
 		acked: u.acked,
 		time:  func(e spool.Entry) { u.counts.time(e, u.options.Now()) },
 	}
+	if number == sensorv1.Lane_LANE_ENTRIES && !slices.Contains(welcome.GetLanes(), number) {
+		l.name, l.guest = sensorv1.Lane_LANE_TELEMETRY, true
+	}
 	for _, p := range welcome.GetPositions() {
-		if p.GetLane() == number {
+		if l.owns(p) {
 			l.has[p.GetBootId()] = max(l.has[p.GetBootId()], p.GetSequence())
 		}
 	}
 	return l, nil
+}
+
+// owns reports whether a position is one of this lane.
+func (l *lane) owns(p *sensorv1.Position) bool {
+	return p.GetLane() == l.name && strings.HasSuffix(p.GetBootId(), guestBoot) == l.guest
 }
 
 // collect makes batches of what the spool gives until ctx ends. A batch takes what is
@@ -117,6 +132,9 @@ func (l *lane) next(ctx context.Context, first bool) (*sensorv1.Item, error) {
 			return nil, err
 		}
 		item := &sensorv1.Item{Sequence: e.Sequence, BootId: l.bootOf(e.Data), Record: append([]byte(nil), e.Data...)}
+		if l.guest {
+			item.BootId += guestBoot
+		}
 		if has, ok := l.has[item.BootId]; !ok || item.Sequence > has {
 			l.has = nil // order: nothing that follows is there
 			l.time(e)
@@ -137,7 +155,7 @@ func (l *lane) bootOf(record []byte) string {
 			break
 		}
 		if number == field && kind == protowire.BytesType {
-			if id, n := protowire.ConsumeBytes(record[n:]); n > 0 && len(id) > 0 && len(id) <= maxBootIDBytes && string(id) != l.bootID {
+			if id, n := protowire.ConsumeBytes(record[n:]); n > 0 && len(id) > 0 && len(id) <= maxBootIDBytes-len(guestBoot) && string(id) != l.bootID {
 				return string(id)
 			}
 			break

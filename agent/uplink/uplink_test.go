@@ -355,6 +355,9 @@ func TestCredentialsAreMasked(t *testing.T) {
 	summary := map[string]string{}
 	for _, r := range c.items {
 		d := r.GetDetection()
+		if r.LocalMasks != (d.GetRule() == "before") {
+			t.Errorf("%s: masked with a key of the node's own: %t", d.GetRule(), r.LocalMasks)
+		}
 		summary[d.GetRule()] = d.GetSummary()
 		if strings.Contains(d.GetSummary(), "hunter2") || !strings.Contains(d.GetSummary(), "[redacted:") {
 			t.Errorf("%v", d)

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,6 +117,12 @@ type item struct {
 	sequence uint64
 }
 
+// row is one of rising sequences: a lane's own items, or its guests.
+type row struct {
+	lane  sensorv1.Lane
+	guest bool
+}
+
 // collector is the other end, as a test wants it to behave.
 type collector struct {
 	sensorv1.UnimplementedSensorServer
@@ -150,7 +157,8 @@ func ackOf(b *sensorv1.Batch) *sensorv1.ToAgent {
 func acks(_ int, b *sensorv1.Batch, send func(*sensorv1.ToAgent) error) error { return send(ackOf(b)) }
 
 func newCollector(t testing.TB) *collector {
-	c := &collector{t: t, ca: newAuthority(t), behave: acks, items: map[item]*sensorv1.Record{}, bytes: map[item]string{}, welcome: &sensorv1.Welcome{}}
+	c := &collector{t: t, ca: newAuthority(t), behave: acks, items: map[item]*sensorv1.Record{}, bytes: map[item]string{},
+		welcome: &sensorv1.Welcome{Lanes: []sensorv1.Lane{sensorv1.Lane_LANE_DETECTIONS, sensorv1.Lane_LANE_ENTRIES, sensorv1.Lane_LANE_TELEMETRY}}}
 	c.changed = sync.NewCond(&c.mu)
 	return c
 }
@@ -206,7 +214,7 @@ func (c *collector) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, s
 			return err
 		}
 	}
-	last := map[sensorv1.Lane]uint64{}
+	last := map[row]uint64{}
 	for n := 1; ; {
 		m, err := stream.Recv()
 		if err != nil {
@@ -234,17 +242,18 @@ func (c *collector) Stream(stream grpc.BidiStreamingServer[sensorv1.FromAgent, s
 }
 
 // keep checks a batch as a collector does, and remembers its items.
-func (c *collector) keep(b *sensorv1.Batch, last map[sensorv1.Lane]uint64) {
+func (c *collector) keep(b *sensorv1.Batch, last map[row]uint64) {
 	size := 0
 	c.batches++
 	for _, i := range b.Items {
-		if i.Sequence <= last[b.Lane] {
-			c.t.Errorf("sequence %d of %s after %d", i.Sequence, b.Lane, last[b.Lane])
+		in := row{b.Lane, strings.HasSuffix(i.BootId, guestBoot)}
+		if i.Sequence <= last[in] {
+			c.t.Errorf("sequence %d of %v after %d", i.Sequence, in, last[in])
 		}
-		last[b.Lane] = i.Sequence
+		last[in] = i.Sequence
 		size += len(i.Record)
 		r := &sensorv1.Record{}
-		if err := proto.Unmarshal(i.Record, r); err != nil || r.BootId != i.BootId {
+		if err := proto.Unmarshal(i.Record, r); err != nil || r.BootId != strings.TrimSuffix(i.BootId, guestBoot) {
 			c.t.Errorf("%v; an item of boot %q holds a record of %q", err, i.BootId, r.BootId)
 		}
 		name := item{b.Lane, i.BootId, i.Sequence}
@@ -381,4 +390,12 @@ func (c *collector) arrived(names []string) bool {
 		}
 	}
 	return true
+}
+
+func recordOf(data []byte) *sensorv1.Record {
+	r := &sensorv1.Record{}
+	if proto.Unmarshal(data, r) != nil {
+		return nil
+	}
+	return r
 }

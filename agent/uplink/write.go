@@ -113,7 +113,9 @@ func (u *Uplink) gaps() {
 // spoolRecord masks a record and appends it, or books it as lost.
 func (u *Uplink) spoolRecord(lane spool.Lane, kind event.Kind, class uint8, at time.Time, r *sensorv1.Record) {
 	r.BootId = u.options.BootID
-	u.redactor.Load().Record(r)
+	redactor := u.redactor.Load()
+	redactor.Record(r)
+	r.LocalMasks = redactor == u.options.Redactor
 	if proto.Size(r) > maxRecordBytes {
 		shorten(r.GetDetection().GetEvent())
 		shorten(r.GetEvent())

@@ -21,6 +21,7 @@ type fact struct {
 	bootID, node     string
 	event            *sensorv1.Event
 	detection        *sensorv1.Detection // nil: no rule speaks of it
+	localMasks       bool                // its masks can be of any text, see Record.local_masks
 	session          sessionKey          // without an id: of none
 	at               time.Time           // corrected
 	uncertainty      time.Duration

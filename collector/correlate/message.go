@@ -81,7 +81,7 @@ func (m *Machine) envelope(e *collectorv1.Envelope, shard int) error {
 // record takes one record in. What it says of its agent and boot is not looked at: both
 // are known from better.
 func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID string, r *sensorv1.Record) error {
-	f := &fact{cluster: e.Cluster, agentID: e.AgentId, agent: agent, bootID: bootID, node: e.Node}
+	f := &fact{cluster: e.Cluster, agentID: e.AgentId, agent: agent, bootID: bootID, node: e.Node, localMasks: r.LocalMasks}
 	switch body := r.Body.(type) {
 	case *sensorv1.Record_Gap:
 		m.stats.Gaps++

@@ -64,6 +64,8 @@ type session struct {
 	TTY       string
 	// Keyed says that secrets in Args are known to be masked with the key of the audit log's.
 	Keyed bool `json:",omitempty"`
+	// LocalMasks says that masks in Args can be of any text: they were made with another key.
+	LocalMasks bool `json:",omitempty"`
 	// Begun is the beginning as the agent has it, corrected; it was not before From, nor after
 	// Until. All by the collector's clock.
 	Begun, From, Until int64
@@ -145,6 +147,7 @@ func (m *Machine) newSession(key sessionKey, f *fact, told *sensorv1.Session) *s
 		TTY: cutID(told.Tty), Escaped: f.event.Escaped, Past: isPast(told), Foreign: isForeign(f.event), Event: f.eventID(),
 	}
 	s.Args, s.Truncated = cutArgs(told.Args, told.ArgsTruncated)
+	s.LocalMasks = f.localMasks
 	begun := told.Time
 	if !known(begun) {
 		begun = f.event.Time

@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -24,12 +25,13 @@ const (
 	maxNameBytes   = 256
 )
 
+// lanes are those that agents may send, and are told of in Welcome.
+var lanes = []sensorv1.Lane{sensorv1.Lane_LANE_DETECTIONS, sensorv1.Lane_LANE_ENTRIES, sensorv1.Lane_LANE_TELEMETRY}
+
 // check says what is wrong with a batch as a whole; such a batch is the agent's
 // fault and ends its stream.
 func check(b *sensorv1.Batch) error {
-	switch b.Lane {
-	case sensorv1.Lane_LANE_DETECTIONS, sensorv1.Lane_LANE_ENTRIES, sensorv1.Lane_LANE_TELEMETRY:
-	default:
+	if !slices.Contains(lanes, b.Lane) {
 		return fmt.Errorf("batch of lane %d", b.Lane)
 	}
 	if len(b.Items) == 0 {

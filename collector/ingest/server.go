@@ -180,7 +180,7 @@ func (s *Server) serve(ctx context.Context, stream grpc.BidiStreamingServer[sens
 	if err := s.options.Agents.Seen(ctx, session.peer, hello, s.options.Now()); err != nil {
 		return unavailable(ctx, "note the agent", err, log)
 	}
-	welcome := &sensorv1.Welcome{Time: timestamppb.New(s.options.Now())}
+	welcome := &sensorv1.Welcome{Time: timestamppb.New(s.options.Now()), Lanes: lanes}
 	if err := stream.Send(&sensorv1.ToAgent{Body: &sensorv1.ToAgent_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
