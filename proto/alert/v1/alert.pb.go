@@ -984,9 +984,12 @@ type Request struct {
 	// HTTP status; 0: not known.
 	Code uint32 `protobuf:"varint,10,opt,name=code,proto3" json:"code,omitempty"`
 	// Of a service account: the pod that its token is of; empty: the token is of none.
-	TokenPod      *v1.Pod `protobuf:"bytes,11,opt,name=token_pod,json=tokenPod,proto3" json:"token_pod,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	TokenPod *v1.Pod `protobuf:"bytes,11,opt,name=token_pod,json=tokenPod,proto3" json:"token_pod,omitempty"`
+	// Of a port-forward: what the node connected to within the pod while it stood, at most 32.
+	Connections        []*Connection `protobuf:"bytes,12,rep,name=connections,proto3" json:"connections,omitempty"`
+	ConnectionsOmitted uint64        `protobuf:"varint,13,opt,name=connections_omitted,json=connectionsOmitted,proto3" json:"connections_omitted,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Request) Reset() {
@@ -1096,6 +1099,110 @@ func (x *Request) GetTokenPod() *v1.Pod {
 	return nil
 }
 
+func (x *Request) GetConnections() []*Connection {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+func (x *Request) GetConnectionsOmitted() uint64 {
+	if x != nil {
+		return x.ConnectionsOmitted
+	}
+	return 0
+}
+
+// Connection is where a node connected to within a pod's network, as it does for each
+// connection to a forwarded port.
+type Connection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Address within the pod.
+	Ip   string `protobuf:"bytes,1,opt,name=ip,proto3" json:"ip,omitempty"`
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// At least so many: a node tells of 16 a second for each pod.
+	Count uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	First *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=first,proto3" json:"first,omitempty"`
+	Last  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=last,proto3" json:"last,omitempty"`
+	// Of them so many can be another request's as well: nothing tells apart what stood at the
+	// same time.
+	Ambiguous     uint64 `protobuf:"varint,6,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Connection) Reset() {
+	*x = Connection{}
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Connection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Connection) ProtoMessage() {}
+
+func (x *Connection) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Connection.ProtoReflect.Descriptor instead.
+func (*Connection) Descriptor() ([]byte, []int) {
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Connection) GetIp() string {
+	if x != nil {
+		return x.Ip
+	}
+	return ""
+}
+
+func (x *Connection) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Connection) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Connection) GetFirst() *timestamppb.Timestamp {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *Connection) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+func (x *Connection) GetAmbiguous() uint64 {
+	if x != nil {
+		return x.Ambiguous
+	}
+	return 0
+}
+
 type Node struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AgentId       string                 `protobuf:"bytes,1,opt,name=agent_id,json=agentId,proto3" json:"agent_id,omitempty"`
@@ -1106,7 +1213,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1225,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[12]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1238,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{12}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Node) GetAgentId() string {
@@ -1160,7 +1267,7 @@ type Anchor struct {
 
 func (x *Anchor) Reset() {
 	*x = Anchor{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1279,7 @@ func (x *Anchor) String() string {
 func (*Anchor) ProtoMessage() {}
 
 func (x *Anchor) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[13]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1292,7 @@ func (x *Anchor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Anchor.ProtoReflect.Descriptor instead.
 func (*Anchor) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{13}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Anchor) GetKind() string {
@@ -1220,7 +1327,7 @@ type Asset struct {
 
 func (x *Asset) Reset() {
 	*x = Asset{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[14]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1339,7 @@ func (x *Asset) String() string {
 func (*Asset) ProtoMessage() {}
 
 func (x *Asset) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[14]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1352,7 @@ func (x *Asset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Asset.ProtoReflect.Descriptor instead.
 func (*Asset) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{14}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Asset) GetAgentId() string {
@@ -1301,7 +1408,7 @@ type Evidence struct {
 
 func (x *Evidence) Reset() {
 	*x = Evidence{}
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[15]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1420,7 @@ func (x *Evidence) String() string {
 func (*Evidence) ProtoMessage() {}
 
 func (x *Evidence) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_alert_v1_alert_proto_msgTypes[15]
+	mi := &file_proto_alert_v1_alert_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1433,7 @@ func (x *Evidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Evidence.ProtoReflect.Descriptor instead.
 func (*Evidence) Descriptor() ([]byte, []int) {
-	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{15}
+	return file_proto_alert_v1_alert_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Evidence) GetEventId() string {
@@ -1506,7 +1613,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x10requests_omitted\x18\x05 \x01(\x04R\x0frequestsOmitted\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04args\x18\a \x03(\tR\x04args\x12\x10\n" +
-	"\x03tty\x18\b \x01(\tR\x03tty\"\x9b\x03\n" +
+	"\x03tty\x18\b \x01(\tR\x03tty\"\x8c\x04\n" +
 	"\aRequest\x12\x19\n" +
 	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
@@ -1520,7 +1627,17 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x06object\x18\t \x01(\v2\x18.seawall.audit.v1.ObjectR\x06object\x12\x12\n" +
 	"\x04code\x18\n" +
 	" \x01(\rR\x04code\x123\n" +
-	"\ttoken_pod\x18\v \x01(\v2\x16.seawall.sensor.v1.PodR\btokenPod\"5\n" +
+	"\ttoken_pod\x18\v \x01(\v2\x16.seawall.sensor.v1.PodR\btokenPod\x12>\n" +
+	"\vconnections\x18\f \x03(\v2\x1c.seawall.alert.v1.ConnectionR\vconnections\x12/\n" +
+	"\x13connections_omitted\x18\r \x01(\x04R\x12connectionsOmitted\"\xc6\x01\n" +
+	"\n" +
+	"Connection\x12\x0e\n" +
+	"\x02ip\x18\x01 \x01(\tR\x02ip\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x120\n" +
+	"\x05first\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\x12.\n" +
+	"\x04last\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\x12\x1c\n" +
+	"\tambiguous\x18\x06 \x01(\x04R\tambiguous\"5\n" +
 	"\x04Node\x12\x19\n" +
 	"\bagent_id\x18\x01 \x01(\tR\aagentId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"H\n" +
@@ -1576,7 +1693,7 @@ func file_proto_alert_v1_alert_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_alert_v1_alert_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_alert_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_proto_alert_v1_alert_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_proto_alert_v1_alert_proto_goTypes = []any{
 	(Attribution)(0),              // 0: seawall.alert.v1.Attribution
 	(*SubscribeRequest)(nil),      // 1: seawall.alert.v1.SubscribeRequest
@@ -1591,73 +1708,77 @@ var file_proto_alert_v1_alert_proto_goTypes = []any{
 	(*Alert)(nil),                 // 10: seawall.alert.v1.Alert
 	(*Entry)(nil),                 // 11: seawall.alert.v1.Entry
 	(*Request)(nil),               // 12: seawall.alert.v1.Request
-	(*Node)(nil),                  // 13: seawall.alert.v1.Node
-	(*Anchor)(nil),                // 14: seawall.alert.v1.Anchor
-	(*Asset)(nil),                 // 15: seawall.alert.v1.Asset
-	(*Evidence)(nil),              // 16: seawall.alert.v1.Evidence
-	(v1.Severity)(0),              // 17: seawall.sensor.v1.Severity
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
-	(*v1.Process)(nil),            // 20: seawall.sensor.v1.Process
-	(*v1.Gap)(nil),                // 21: seawall.sensor.v1.Gap
-	(*v11.User)(nil),              // 22: seawall.audit.v1.User
-	(*v11.Object)(nil),            // 23: seawall.audit.v1.Object
-	(*v1.Pod)(nil),                // 24: seawall.sensor.v1.Pod
-	(*v1.Container)(nil),          // 25: seawall.sensor.v1.Container
-	(v1.Kind)(0),                  // 26: seawall.sensor.v1.Kind
-	(*v1.File)(nil),               // 27: seawall.sensor.v1.File
-	(*v1.Address)(nil),            // 28: seawall.sensor.v1.Address
+	(*Connection)(nil),            // 13: seawall.alert.v1.Connection
+	(*Node)(nil),                  // 14: seawall.alert.v1.Node
+	(*Anchor)(nil),                // 15: seawall.alert.v1.Anchor
+	(*Asset)(nil),                 // 16: seawall.alert.v1.Asset
+	(*Evidence)(nil),              // 17: seawall.alert.v1.Evidence
+	(v1.Severity)(0),              // 18: seawall.sensor.v1.Severity
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*v1.Process)(nil),            // 21: seawall.sensor.v1.Process
+	(*v1.Gap)(nil),                // 22: seawall.sensor.v1.Gap
+	(*v11.User)(nil),              // 23: seawall.audit.v1.User
+	(*v11.Object)(nil),            // 24: seawall.audit.v1.Object
+	(*v1.Pod)(nil),                // 25: seawall.sensor.v1.Pod
+	(*v1.Container)(nil),          // 26: seawall.sensor.v1.Container
+	(v1.Kind)(0),                  // 27: seawall.sensor.v1.Kind
+	(*v1.File)(nil),               // 28: seawall.sensor.v1.File
+	(*v1.Address)(nil),            // 29: seawall.sensor.v1.Address
 }
 var file_proto_alert_v1_alert_proto_depIdxs = []int32{
 	2,  // 0: seawall.alert.v1.SubscribeRequest.filter:type_name -> seawall.alert.v1.Filter
-	17, // 1: seawall.alert.v1.Filter.minimum_severity:type_name -> seawall.sensor.v1.Severity
+	18, // 1: seawall.alert.v1.Filter.minimum_severity:type_name -> seawall.sensor.v1.Severity
 	10, // 2: seawall.alert.v1.SubscribeResponse.alert:type_name -> seawall.alert.v1.Alert
 	2,  // 3: seawall.alert.v1.ListRequest.filter:type_name -> seawall.alert.v1.Filter
 	10, // 4: seawall.alert.v1.ListResponse.alerts:type_name -> seawall.alert.v1.Alert
 	10, // 5: seawall.alert.v1.GetResponse.alert:type_name -> seawall.alert.v1.Alert
-	17, // 6: seawall.alert.v1.Alert.severity:type_name -> seawall.sensor.v1.Severity
-	14, // 7: seawall.alert.v1.Alert.anchor:type_name -> seawall.alert.v1.Anchor
-	15, // 8: seawall.alert.v1.Alert.asset:type_name -> seawall.alert.v1.Asset
-	18, // 9: seawall.alert.v1.Alert.first_time:type_name -> google.protobuf.Timestamp
-	18, // 10: seawall.alert.v1.Alert.last_time:type_name -> google.protobuf.Timestamp
-	19, // 11: seawall.alert.v1.Alert.time_uncertainty:type_name -> google.protobuf.Duration
-	16, // 12: seawall.alert.v1.Alert.evidence:type_name -> seawall.alert.v1.Evidence
-	20, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
-	21, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
-	18, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
-	18, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
-	18, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
-	13, // 18: seawall.alert.v1.Alert.nodes:type_name -> seawall.alert.v1.Node
+	18, // 6: seawall.alert.v1.Alert.severity:type_name -> seawall.sensor.v1.Severity
+	15, // 7: seawall.alert.v1.Alert.anchor:type_name -> seawall.alert.v1.Anchor
+	16, // 8: seawall.alert.v1.Alert.asset:type_name -> seawall.alert.v1.Asset
+	19, // 9: seawall.alert.v1.Alert.first_time:type_name -> google.protobuf.Timestamp
+	19, // 10: seawall.alert.v1.Alert.last_time:type_name -> google.protobuf.Timestamp
+	20, // 11: seawall.alert.v1.Alert.time_uncertainty:type_name -> google.protobuf.Duration
+	17, // 12: seawall.alert.v1.Alert.evidence:type_name -> seawall.alert.v1.Evidence
+	21, // 13: seawall.alert.v1.Alert.processes:type_name -> seawall.sensor.v1.Process
+	22, // 14: seawall.alert.v1.Alert.gaps:type_name -> seawall.sensor.v1.Gap
+	19, // 15: seawall.alert.v1.Alert.stored_time:type_name -> google.protobuf.Timestamp
+	19, // 16: seawall.alert.v1.Alert.created_time:type_name -> google.protobuf.Timestamp
+	19, // 17: seawall.alert.v1.Alert.decided_time:type_name -> google.protobuf.Timestamp
+	14, // 18: seawall.alert.v1.Alert.nodes:type_name -> seawall.alert.v1.Node
 	11, // 19: seawall.alert.v1.Alert.entries:type_name -> seawall.alert.v1.Entry
 	12, // 20: seawall.alert.v1.Alert.requests:type_name -> seawall.alert.v1.Request
 	0,  // 21: seawall.alert.v1.Entry.attribution:type_name -> seawall.alert.v1.Attribution
 	12, // 22: seawall.alert.v1.Entry.requests:type_name -> seawall.alert.v1.Request
-	18, // 23: seawall.alert.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	18, // 24: seawall.alert.v1.Request.time:type_name -> google.protobuf.Timestamp
-	22, // 25: seawall.alert.v1.Request.user:type_name -> seawall.audit.v1.User
-	22, // 26: seawall.alert.v1.Request.impersonated:type_name -> seawall.audit.v1.User
-	23, // 27: seawall.alert.v1.Request.object:type_name -> seawall.audit.v1.Object
-	24, // 28: seawall.alert.v1.Request.token_pod:type_name -> seawall.sensor.v1.Pod
-	25, // 29: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
-	18, // 30: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
-	17, // 31: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
-	26, // 32: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
-	27, // 33: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
-	28, // 34: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
-	28, // 35: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
-	1,  // 36: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
-	4,  // 37: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
-	6,  // 38: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
-	8,  // 39: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
-	3,  // 40: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
-	5,  // 41: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
-	7,  // 42: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
-	9,  // 43: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
-	40, // [40:44] is the sub-list for method output_type
-	36, // [36:40] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	19, // 23: seawall.alert.v1.Entry.time:type_name -> google.protobuf.Timestamp
+	19, // 24: seawall.alert.v1.Request.time:type_name -> google.protobuf.Timestamp
+	23, // 25: seawall.alert.v1.Request.user:type_name -> seawall.audit.v1.User
+	23, // 26: seawall.alert.v1.Request.impersonated:type_name -> seawall.audit.v1.User
+	24, // 27: seawall.alert.v1.Request.object:type_name -> seawall.audit.v1.Object
+	25, // 28: seawall.alert.v1.Request.token_pod:type_name -> seawall.sensor.v1.Pod
+	13, // 29: seawall.alert.v1.Request.connections:type_name -> seawall.alert.v1.Connection
+	19, // 30: seawall.alert.v1.Connection.first:type_name -> google.protobuf.Timestamp
+	19, // 31: seawall.alert.v1.Connection.last:type_name -> google.protobuf.Timestamp
+	26, // 32: seawall.alert.v1.Asset.container:type_name -> seawall.sensor.v1.Container
+	19, // 33: seawall.alert.v1.Evidence.time:type_name -> google.protobuf.Timestamp
+	18, // 34: seawall.alert.v1.Evidence.severity:type_name -> seawall.sensor.v1.Severity
+	27, // 35: seawall.alert.v1.Evidence.kind:type_name -> seawall.sensor.v1.Kind
+	28, // 36: seawall.alert.v1.Evidence.file:type_name -> seawall.sensor.v1.File
+	29, // 37: seawall.alert.v1.Evidence.local:type_name -> seawall.sensor.v1.Address
+	29, // 38: seawall.alert.v1.Evidence.remote:type_name -> seawall.sensor.v1.Address
+	1,  // 39: seawall.alert.v1.AlertStream.Subscribe:input_type -> seawall.alert.v1.SubscribeRequest
+	4,  // 40: seawall.alert.v1.AlertStream.Acknowledge:input_type -> seawall.alert.v1.AcknowledgeRequest
+	6,  // 41: seawall.alert.v1.AlertStream.List:input_type -> seawall.alert.v1.ListRequest
+	8,  // 42: seawall.alert.v1.AlertStream.Get:input_type -> seawall.alert.v1.GetRequest
+	3,  // 43: seawall.alert.v1.AlertStream.Subscribe:output_type -> seawall.alert.v1.SubscribeResponse
+	5,  // 44: seawall.alert.v1.AlertStream.Acknowledge:output_type -> seawall.alert.v1.AcknowledgeResponse
+	7,  // 45: seawall.alert.v1.AlertStream.List:output_type -> seawall.alert.v1.ListResponse
+	9,  // 46: seawall.alert.v1.AlertStream.Get:output_type -> seawall.alert.v1.GetResponse
+	43, // [43:47] is the sub-list for method output_type
+	39, // [39:43] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_proto_alert_v1_alert_proto_init() }
@@ -1671,7 +1792,7 @@ func file_proto_alert_v1_alert_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_alert_v1_alert_proto_rawDesc), len(file_proto_alert_v1_alert_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
