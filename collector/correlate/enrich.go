@@ -131,12 +131,13 @@ func (m *Machine) enrich(a *anchor) {
 		return cmp.Or(x.Time.AsTime().Compare(y.Time.AsTime()), cmp.Compare(entryName(x), entryName(y)))
 	})
 	ordered = ordered[:min(len(ordered), maxEntries)]
-	requests := m.created(a)
+	requests := m.connected(a, m.created(a))
 	if slices.EqualFunc(ordered, a.Alert.Entries, equal[*alertv1.Entry]) && slices.EqualFunc(requests, a.Alert.Requests, equal[*alertv1.Request]) {
 		return
 	}
+	worth := a.worth(ordered, requests)
 	a.Alert.Entries, a.Alert.Requests = ordered, requests
-	m.later(a, 0)
+	m.later(a, worth)
 }
 
 // entryName tells entries of an alert apart.

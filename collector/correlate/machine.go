@@ -91,6 +91,9 @@ type Stats struct {
 	// requests Forgotten, which makes joins fewer.
 	Evicted   uint64
 	Forgotten uint64
+	// Unasked connections within pods' networks are forgotten without a request to forward
+	// ports that stood then.
+	Unasked uint64
 }
 
 // Machine is the state machine. It is for one goroutine.
@@ -125,6 +128,10 @@ type Machine struct {
 	movedSessions map[sessionKey]bool
 	movedRequests map[requestKey]bool
 	movedObjects  map[objectKey]bool
+	movedReaches  map[reachKey]bool
+
+	reaches   map[podKey]map[reachKey]*reach // connections that nodes made within pods' networks
+	forwarded map[podKey]bool                // of which connections or port-forwards came with this message
 
 	looks     map[sessionKey]*session        // to be looked at
 	nextLook  int64                          // none before; 0: none
@@ -177,6 +184,7 @@ func NewMachine(limits Limits) *Machine {
 		lost: newRecency[podKey, *lostRequests](), movedLost: make(map[podKey]bool), requestPool: newRequestPool(),
 		seen: newRecency[objectKey, *manifest](), gone: newRecency[objectKey, *manifest](), idleObjects: newObjectPool(), seenObjects: newObjectPool(),
 		audits: make(map[string]*auditState), pods: make(map[podKey]*pod), movedSessions: make(map[sessionKey]bool), movedRequests: make(map[requestKey]bool), movedObjects: make(map[objectKey]bool),
+		movedReaches: make(map[reachKey]bool), reaches: make(map[podKey]map[reachKey]*reach), forwarded: make(map[podKey]bool),
 		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool),
 		family: make(map[processKey]string), begun: make(map[string]uint32),
 		touched: make(map[string]*anchor), due: make(map[string]*anchor), changed: make(map[rowName]bool), moved: make(map[markKey]bool),
@@ -204,6 +212,7 @@ func (m *Machine) Apply(message Message, past Past) ([]alert.Revision, error) {
 		return nil, err
 	}
 	m.fact = time.Time{}
+	m.joinForwards()
 	m.lookAround()
 	if m.failed != nil {
 		return nil, m.failed
@@ -329,4 +338,5 @@ func (m *Machine) sweep() {
 		m.change(rowAgent, id)
 	}
 	m.sweepEntries(before)
+	m.sweepReaches(before)
 }

@@ -103,6 +103,7 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 	}
 	f.at, f.uncertainty = agent.Skew.correct(f.event.GetTime(), m.now())
 	m.fact = f.at
+	m.reached(f)
 	if s := m.sighted(f); s != nil {
 		f.session = s.Key
 		m.alive(s.Pod, s.UID, f.at)

@@ -60,6 +60,10 @@ type request struct {
 	Args      []string
 	Truncated bool
 	TTY       bool
+	// Ports are those to forward, where the request names them; Tellers the alerts that tell
+	// of it, beside those of its pod.
+	Ports   []uint32 `json:",omitempty"`
+	Tellers []string `json:",omitempty"`
 	// From and Until are between which times it came; it was over by End, 0: not that it
 	// is known. All by the collector's clock.
 	From, Until, End int64
@@ -112,8 +116,11 @@ func newRequest(kind, cluster string, e *auditv1.Event) *request {
 		r.Container, r.TTY = cutName(entry.Container), entry.Tty
 		r.Args, r.Truncated = cutArgs(entry.Command, false)
 	}
-	if kind == entryDebug {
+	switch kind {
+	case entryDebug:
 		r.Added = addedContainers(e.Request)
+	case entryForward:
+		r.Ports = forwardedPorts(e)
 	}
 	return r
 }
@@ -272,6 +279,9 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 		if end := endOf(clock, e); end != 0 && r.End == 0 {
 			m.ended(r, end)
 		}
+	}
+	if kind == entryForward {
+		m.forwarded[r.Pod] = true
 	}
 	m.touch(&r.stamp)
 	m.requests.touch(key)

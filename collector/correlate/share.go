@@ -22,13 +22,16 @@ type share struct {
 
 	sessions     recency[sessionKey, *session]
 	sessionBytes int
+
+	reaches recency[reachKey, *reach]
 }
 
 // share finds or makes the share of an agent.
 func (m *Machine) share(agentID string) *share {
 	s := m.shares[agentID]
 	if s == nil {
-		s = &share{raised: newRecency[string, *anchor](), marks: newRecency[markKey, *mark](), sessions: newRecency[sessionKey, *session]()}
+		s = &share{raised: newRecency[string, *anchor](), marks: newRecency[markKey, *mark](), sessions: newRecency[sessionKey, *session](),
+			reaches: newRecency[reachKey, *reach]()}
 		m.shares[agentID] = s
 	}
 	return s
@@ -36,7 +39,7 @@ func (m *Machine) share(agentID string) *share {
 
 // leave drops the share of an agent that has nothing any more.
 func (m *Machine) leave(agentID string) {
-	if s := m.shares[agentID]; s != nil && s.anchors == 0 && s.marks.len() == 0 && s.sessions.len() == 0 {
+	if s := m.shares[agentID]; s != nil && s.anchors == 0 && s.marks.len() == 0 && s.sessions.len() == 0 && s.reaches.len() == 0 {
 		delete(m.shares, agentID)
 	}
 }

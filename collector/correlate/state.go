@@ -33,6 +33,7 @@ const (
 	rowObject  = "object"
 	rowAudit   = "audit"
 	rowLost    = "lost"
+	rowReach   = "reach"
 	rowRule    = "rule"
 )
 
@@ -58,7 +59,7 @@ func (m *Machine) Changes() []Row {
 		rows = append(rows, row)
 	}
 	clear(m.moved)
-	rows = m.ruleStates(m.entryRows(rows))
+	rows = m.ruleStates(m.reachRows(m.entryRows(rows)))
 	for name := range m.changed {
 		row := Row{Kind: name.kind, Key: name.key}
 		switch name.kind {
@@ -178,6 +179,8 @@ func (m *Machine) restoreRow(row Row) error {
 		return m.restoreAnchor(kept)
 	case rowRule:
 		m.ruleRows = append(m.ruleRows, row)
+	case rowReach:
+		return m.restoreReach(row)
 	case rowSession, rowRequest, rowObject, rowAudit, rowLost:
 		return m.restoreEntry(row)
 	default:
@@ -227,6 +230,7 @@ func (m *Machine) restored() {
 	for _, s := range m.shares {
 		s.marks.sort(func(k *mark) uint64 { return k.Serial })
 		s.raised.sort(func(a *anchor) uint64 { return a.Serial })
+		s.reaches.sort(func(r *reach) uint64 { return r.Serial })
 	}
 	m.restoredEntries()
 	m.agents.sort(func(a *agentState) uint64 { return a.Serial })
