@@ -32,6 +32,7 @@ func (p *pipeline) Collect(ch chan<- prometheus.Metric) {
 		{"revisions", "Revisions of alerts, the first ones included.", stats.Revisions},
 		{"refused", "Messages that could not be taken in and were passed over, booked as gaps: a fault of the collector, tell its makers.", stats.Refused},
 		{"evicted", "Trees and alerts that had to be closed before their time.", stats.Evicted},
+		{"unasked_connections", "Connections by nodes within pods' networks while no request to forward ports stood.", stats.Unasked},
 	} {
 		value("correlate_"+c.name+"_total", c.help, prometheus.CounterValue, float64(c.value))
 	}

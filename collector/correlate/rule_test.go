@@ -104,7 +104,13 @@ func batched(t testing.TB, events []*auditv1.Event, size int) []Message {
 // playRules plays a log to a machine that has rules; it is made anew at each cut.
 func playRules(t testing.TB, messages []Message, cut func(int) bool) (revisions []*alertv1.Alert) {
 	t.Helper()
-	set, rows := ruleSet(t), make(map[rowName]string)
+	_, revisions = playSet(t, ruleSet(t), messages, cut)
+	return revisions
+}
+
+func playSet(t testing.TB, set *auditrule.Set, messages []Message, cut func(int) bool) (m *Machine, revisions []*alertv1.Alert) {
+	t.Helper()
+	rows := make(map[rowName]string)
 	begin := func() *Machine {
 		m := NewMachine(Limits{})
 		for name, body := range rows {
@@ -118,7 +124,7 @@ func playRules(t testing.TB, messages []Message, cut func(int) bool) (revisions 
 		}
 		return m
 	}
-	m := begin()
+	m = begin()
 	for i, message := range messages {
 		found, err := m.Apply(message, past(&revisions))
 		if err != nil {
@@ -131,7 +137,7 @@ func playRules(t testing.TB, messages []Message, cut func(int) bool) (revisions 
 			m = begin()
 		}
 	}
-	return revisions
+	return m, revisions
 }
 
 // TestAuditAlertsOfRecordings: what real requests lead to, whoever restarts meanwhile.

@@ -171,8 +171,21 @@ type ocsfEvidenceData struct {
 	Attribution string `json:"attribution,omitempty"`
 	Object      string `json:"object,omitempty"`
 	TokenPod    string `json:"token_pod,omitempty"`
-	Severity    string `json:"severity,omitempty"`
-	Revision    uint32 `json:"revision,omitempty"`
+	// Of a port-forward: where the node connected to within the pod meanwhile.
+	Connections []ocsfConnection `json:"connections,omitempty"`
+	Severity    string           `json:"severity,omitempty"`
+	Revision    uint32           `json:"revision,omitempty"`
+}
+
+// ocsfConnection is a place within a pod, and how often it was connected to. As many as
+// Ambiguous may have come by another request as well.
+type ocsfConnection struct {
+	IP        string `json:"ip,omitempty"`
+	Port      uint32 `json:"port,omitempty"`
+	Count     int64  `json:"count,omitempty"`
+	Ambiguous int64  `json:"ambiguous,omitempty"`
+	First     int64  `json:"first_time,omitempty"`
+	Last      int64  `json:"last_time,omitempty"`
 }
 
 type ocsfProcess struct {

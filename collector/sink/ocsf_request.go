@@ -109,6 +109,12 @@ func describeRequest(evidence *ocsfEvidence, r *alertv1.Request) {
 	if p := r.GetTokenPod(); p.GetName() != "" {
 		evidence.Data.TokenPod = p.GetNamespace() + "/" + p.GetName()
 	}
+	for _, c := range r.GetConnections() {
+		evidence.Data.Connections = append(evidence.Data.Connections, ocsfConnection{
+			IP: c.GetIp(), Port: c.GetPort(), Count: integer(c.GetCount()), Ambiguous: integer(c.GetAmbiguous()),
+			First: milliseconds(c.GetFirst()), Last: milliseconds(c.GetLast()),
+		})
+	}
 }
 
 func ocsfUserOf(u *auditv1.User) *ocsfUser {

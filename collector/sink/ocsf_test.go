@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -84,11 +85,14 @@ func asked() Revision {
 			TokenPod:     &sensorv1.Pod{Namespace: "ops", Name: "runner-0"},
 		}
 	}
+	forward := request("a3", "rule")
+	forward.Object.Subresource = "portforward"
+	forward.Connections = []*alertv1.Connection{{Ip: "127.0.0.1", Port: 8080, Count: 3, Ambiguous: 1, First: at(3), Last: at(4)}}
 	return Revision{Position: 9, Alert: &alertv1.Alert{
 		Id: strings.Repeat("3", 32), Revision: 1, Kind: "audit", Title: "Command run in a pod", Cluster: "prod-eu",
 		Anchor:   &alertv1.Anchor{Kind: "user", Key: "alice@example.test", Episode: 1},
 		Evidence: []*alertv1.Evidence{{EventId: "a1", AuditId: "a1", Time: at(3), Role: "request", Text: "alice ran sh", Rule: "audit-pod-exec", Revision: 1}},
-		Requests: []*alertv1.Request{request("a1", "rule"), request("a2", "pod-created"), {}},
+		Requests: []*alertv1.Request{request("a1", "rule"), request("a2", "pod-created"), {}, forward},
 		Entries: []*alertv1.Entry{
 			{SessionId: "s1", Kind: "exec", Attribution: alertv1.Attribution_ATTRIBUTION_JOINED, Time: at(3), Args: []string{"sh", "-c", "id; ls"}, Requests: []*alertv1.Request{request("a1", "entry")}},
 			{SessionId: "s2", Attribution: alertv1.Attribution_ATTRIBUTION_UNATTRIBUTED, Time: at(4)},
@@ -116,6 +120,7 @@ func TestOCSFSaysWhoAsked(t *testing.T) {
 			Data struct {
 				Attribution, Text, Object string
 				TokenPod                  string `json:"token_pod"`
+				Connections               []struct{ Port, Count, Ambiguous int }
 			}
 		}
 	}
@@ -125,11 +130,16 @@ func TestOCSFSaysWhoAsked(t *testing.T) {
 	var lines []string
 	for _, e := range got.Evidences {
 		lines = append(lines, strings.Join([]string{e.UID, e.Name, e.Actor.User.Name, e.User.Name, e.Source.IP, e.API.Operation, e.API.Request.UID, e.Data.Attribution, e.Data.Text, e.Data.Object, e.Data.TokenPod}, "|"))
+		for _, c := range e.Data.Connections {
+			lines = append(lines, fmt.Sprintf("port %d: %d, of them %d ambiguous", c.Port, c.Count, c.Ambiguous))
+		}
 	}
 	want := []string{
 		"a1|request|alice@example.test|system:admin|10.77.0.10|get pods/exec|a1||alice ran sh|store/shop-7d4b9|ops/runner-0",
 		"a2|pod-created|alice@example.test|system:admin|10.77.0.10|get pods/exec|a2|||store/shop-7d4b9|ops/runner-0",
 		"||||||||||",
+		"a3|rule|alice@example.test|system:admin|10.77.0.10|get pods/portforward|a3|||store/shop-7d4b9|ops/runner-0",
+		"port 8080: 3, of them 1 ambiguous",
 		"a1|entry|alice@example.test|system:admin|10.77.0.10|get pods/exec|a1|joined|sh -c 'id; ls'|store/shop-7d4b9|ops/runner-0",
 		"s2|entry||||||unattributed|||",
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 
 	"github.com/seawall-security/seawall/internal/event"
@@ -27,6 +29,7 @@ func tellEntries(b *bytes.Buffer, entries []*alertv1.Entry) {
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 		for _, r := range e.GetRequests() {
 			fmt.Fprintf(b, "      %s\n", requestOf(r))
+			tellConnections(b, "        ", r)
 		}
 		if n := e.GetRequestsOmitted(); n > 0 {
 			fmt.Fprintf(b, "      or one of %d more\n", n)
@@ -42,6 +45,28 @@ func tellRequests(b *bytes.Buffer, requests []*alertv1.Request) {
 	b.WriteString("\nREQUESTS\n")
 	for _, r := range requests {
 		fmt.Fprintf(b, "  %-12s %s\n", event.Printable(r.GetRole()), requestOf(r))
+		tellConnections(b, strings.Repeat(" ", 15), r)
+	}
+}
+
+// tellConnections lists what a request to forward ports may have reached.
+func tellConnections(b *bytes.Buffer, indent string, r *alertv1.Request) {
+	for _, c := range r.GetConnections() {
+		line := fmt.Sprintf("%s  %d × to %s", clock(c.GetFirst().AsTime()), c.GetCount(), net.JoinHostPort(c.GetIp(), strconv.FormatUint(uint64(c.GetPort()), 10)))
+		if c.GetLast().AsTime().After(c.GetFirst().AsTime()) {
+			line += ", until " + clock(c.GetLast().AsTime())
+		}
+		switch n := c.GetAmbiguous(); {
+		case n == 0:
+		case n == c.GetCount():
+			line += "; all may be another port-forward's"
+		default:
+			line += fmt.Sprintf("; %d of them may be another port-forward's", n)
+		}
+		b.WriteString(indent + event.Printable(line) + "\n")
+	}
+	if n := r.GetConnectionsOmitted(); n > 0 {
+		fmt.Fprintf(b, "%sand to %d other places\n", indent, n)
 	}
 }
 

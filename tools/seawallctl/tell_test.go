@@ -72,6 +72,7 @@ func TestTellBelievesNoText(t *testing.T) {
 		Gaps:     []*sensorv1.Gap{{Class: evil, Stage: evil, Reason: evil}},
 		Entries:  []*alertv1.Entry{{Kind: evil, Args: []string{evil}, Tty: evil, RequestsOmitted: 1, Requests: []*alertv1.Request{{AuditId: evil, User: &auditv1.User{Name: evil}}}}},
 		Requests: []*alertv1.Request{{AuditId: evil, Role: evil, SourceIp: evil, UserAgent: evil, Verb: evil, Object: &auditv1.Object{Resource: evil, Subresource: evil, Name: evil},
+			Connections: []*alertv1.Connection{{Ip: evil, Count: 2, Ambiguous: 1}}, ConnectionsOmitted: 1,
 			TokenPod: &sensorv1.Pod{Name: evil}, Impersonated: &auditv1.User{Name: evil}}},
 	}
 	var out bytes.Buffer
