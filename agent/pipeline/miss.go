@@ -49,7 +49,11 @@ func (p *Pipeline) nameless(ev *event.Event) {
 	}
 }
 
-// warn tells of entries that wait, once each.
+// urgent events are entries into containers that run. The first program of a container often
+// waits for a runtime that is still busy with it, and nobody takes it for an exec.
+func urgent(ev *event.Event) bool { return ev.Entry && (ev.Session == nil || !ev.Session.Init) }
+
+// warn tells of urgent events that wait, once each.
 func (p *Pipeline) warn(now time.Time) {
 	for _, held := range p.pen.piles {
 		for len(held.entered) > 0 && now.Sub(held.entered[0].came) >= warnAfter {

@@ -12,6 +12,8 @@ import (
 	"github.com/seawall-security/seawall/internal/event"
 )
 
+const entersRunning = 1 << 0 // EXEC_ENTERED
+
 // An entry whose container has no name as it goes up, or may have none for as long as the
 // collector takes entries to need, is booked: once, whatever becomes of it.
 func TestNamelessEntriesAreBooked(t *testing.T) {
@@ -21,29 +23,33 @@ func TestNamelessEntriesAreBooked(t *testing.T) {
 		pen   int
 		then  func(*scene)
 		want  int
+		flags uint32
 	}{
-		"named at once":      {container.Known, 100, func(*scene) {}, 0},
-		"named soon":         {container.Pending, 100, func(s *scene) { s.cgroups.resolve(podCgroup, container.Known) }, 0},
-		"waits":              {container.Pending, 100, func(s *scene) { s.now = s.now.Add(warnAfter) }, 1},
-		"waits on":           {container.Pending, 100, func(s *scene) { s.now = s.now.Add(warnAfter); s.Idle(); s.now = s.now.Add(warnAfter) }, 1},
-		"named late":         {container.Pending, 100, late, 1},
-		"overdue":            {container.Pending, 100, func(s *scene) { s.now = s.now.Add(wait) }, 1},
-		"warned and overdue": {container.Pending, 100, func(s *scene) { s.now = s.now.Add(warnAfter); s.Idle(); s.now = s.now.Add(wait) }, 1},
+		"named at once":      {container.Known, 100, func(*scene) {}, 0, 0},
+		"named soon":         {container.Pending, 100, func(s *scene) { s.cgroups.resolve(podCgroup, container.Known) }, 0, 0},
+		"waits":              {container.Pending, 100, func(s *scene) { s.now = s.now.Add(warnAfter) }, 1, 0},
+		"waits on":           {container.Pending, 100, func(s *scene) { s.now = s.now.Add(warnAfter); s.Idle(); s.now = s.now.Add(warnAfter) }, 1, 0},
+		"named late":         {container.Pending, 100, late, 1, 0},
+		"overdue":            {container.Pending, 100, func(s *scene) { s.now = s.now.Add(wait) }, 1, 0},
+		"warned and overdue": {container.Pending, 100, func(s *scene) { s.now = s.now.Add(warnAfter); s.Idle(); s.now = s.now.Add(wait) }, 1, 0},
 		"the pen is full": {container.Pending, 2, func(s *scene) {
 			for range 3 {
 				s.Record(openRecord(podCgroup, 0, "/a"))
 			}
-		}, 1},
-		"the agent ends": {container.Pending, 100, func(s *scene) { s.Flush() }, 1},
-		"refuted":        {container.Pending, 100, func(s *scene) { s.cgroups.resolve(podCgroup, container.Host) }, 1},
+		}, 1, 0},
+		"the agent ends": {container.Pending, 100, func(s *scene) { s.Flush() }, 1, 0},
+		"refuted":        {container.Pending, 100, func(s *scene) { s.cgroups.resolve(podCgroup, container.Host) }, 1, 0},
 		"two": {container.Pending, 100, func(s *scene) {
 			s.now = s.now.Add(warnAfter)
 			s.Idle()
-			actor{22, podMount, podCgroup}.first(s)
+			actor{22, podMount, podCgroup}.comes(s, entersRunning)
 			s.now = s.now.Add(wait)
-		}, 2},
+		}, 2, 0},
+		"a container's first waits":      {state: container.Pending, pen: 100, then: func(s *scene) { s.now = s.now.Add(warnAfter) }, flags: entersRunning | 1<<1},
+		"a container's first is overdue": {state: container.Pending, pen: 100, then: func(s *scene) { s.now = s.now.Add(warnAfter); s.Idle(); s.now = s.now.Add(wait) }, want: 1, flags: entersRunning | 1<<1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			test.flags |= entersRunning
 			s := newScene(t, test.pen)
 			s.pen.wait = wait
 			s.SetClock(decode.Clock{Offset: booted})
@@ -52,7 +58,7 @@ func TestNamelessEntriesAreBooked(t *testing.T) {
 				got = append(got, fmt.Sprint(why, class, since.Unix(), until.Unix()))
 			}
 			s.cgroups.states[podCgroup] = test.state
-			actor{21, podMount, podCgroup}.first(s)
+			actor{21, podMount, podCgroup}.comes(s, test.flags)
 			test.then(s)
 			s.Idle()
 			s.Idle()

@@ -35,13 +35,13 @@ func (b bound) String() string { return [...]string{"events", "bytes"}[b] }
 type pile struct {
 	since  time.Time
 	events []*event.Event
-	// entered are the entries among them that wait to be warned of, oldest first, and warned
+	// entered are the urgent ones among them that wait to be warned of, oldest first, and warned
 	// counts those that were; see Pipeline.warn.
 	entered []entered
 	warned  int
 }
 
-// entered is an entry that came into the pen.
+// entered is an urgent event that came into the pen.
 type entered struct {
 	ev   *event.Event
 	came time.Time
@@ -80,7 +80,7 @@ func (p *pen) put(cgroup uint64, ev *event.Event, now time.Time) {
 		p.order = append(p.order, cgroup)
 	}
 	held.events = append(held.events, ev)
-	if ev.Entry {
+	if urgent(ev) {
 		held.entered = append(held.entered, entered{ev, now})
 	}
 	p.count++

@@ -255,7 +255,7 @@ func (p *Pipeline) release(id uint64, must bool) {
 			ev.EnteredContainer = p.settle(ev.EnteredHome)
 		}
 		switch {
-		case ev.Entry && held.warned > 0:
+		case urgent(ev) && held.warned > 0:
 			held.warned--
 		case ev.Entry:
 			p.nameless(ev)

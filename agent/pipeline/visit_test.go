@@ -32,6 +32,11 @@ func (s *entries) Event(ev *event.Event) {
 
 // first has a runtime's shim start the first program of a container.
 func (a actor) first(s *scene) {
+	a.comes(s, 1<<0|1<<1) // EXEC_ENTERED, EXEC_INIT
+}
+
+// comes has it start a program in one.
+func (a actor) comes(s *scene, flags uint32) {
 	shim := actor{20, hostMount, hostCgroup}
 	fork := shim.fork(a)
 	copyComm(&(*bpf.LayoutProcessFork)(unsafe.Pointer(unsafe.SliceData(fork))).Header.Comm, "containerd-shim")
@@ -45,7 +50,7 @@ func (a actor) first(s *scene) {
 	h.ParentTgid, h.ParentStartNs = shim.tgid, 10
 	h.CgroupId, h.MountNs = a.cgroup, a.mount
 	w.Namespaces.Mount = a.mount
-	w.Flags = 1<<0 | 1<<1 // EXEC_ENTERED, EXEC_INIT
+	w.Flags = flags
 	s.Record(bytes.Clone(fixed))
 }
 

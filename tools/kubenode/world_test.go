@@ -76,6 +76,7 @@ type world struct {
 	folder    string // short: sockets are in it
 	cluster   *testkube.Cluster
 	runtime   *exec.Cmd
+	agent     *local.Process
 	collector local.Collector
 	listens   string // the collector's address
 	viewer    string // a client's files
@@ -220,17 +221,28 @@ func (w *world) startAgent() {
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.write("token", token)
+	w.runAgent()
+	w.Cleanup(w.stopAgent)
+}
+
+func (w *world) stopAgent() {
+	w.Helper()
+	if err := w.agent.Stop(); err != nil {
+		w.Errorf("agent: %v\n%v", err, w.agent.LastLines())
+	}
+}
+
+// runAgent begins a run of the node's agent, and waits until it watches.
+func (w *world) runAgent() {
+	w.Helper()
 	process, err := local.Start(w.Context(), local.Program{Name: "agent", Ready: "ready", Within: waiting, Command: exec.Command(filepath.Join(built, "seawall-agent"),
-		"--collector", w.listens, "--join-token-file", w.write("token", token), "--state-dir", w.path("agent"), "--node", nodeName,
+		"--collector", w.listens, "--join-token-file", w.path("token"), "--state-dir", w.path("agent"), "--node", nodeName,
 		"--containerd", "on", "--containerd-socket", w.path("c.sock"), "--telemetry", "trees", "--admin-address", "")})
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.Cleanup(func() {
-		if err := process.Stop(); err != nil {
-			w.Errorf("agent: %v\n%v", err, process.LastLines())
-		}
-	})
+	w.agent = process
 }
 
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
