@@ -110,9 +110,9 @@ func (m *Machine) matched(cluster string, e *auditv1.Event, match auditrule.Matc
 	a.Alert.Tactics = union(a.Alert.Tactics, match.Rule.Tactics)
 	a.Alert.Techniques = union(a.Alert.Techniques, match.Rule.Techniques)
 	a.Alert.Tags = union(a.Alert.Tags, match.Rule.Tags)
-	told := len(a.Alert.Requests)
-	a.Alert.Requests = addRequest(a.Alert.Requests, tellRequest(roleRule, e, unixNano(e.RequestTime)))
-	if len(a.Alert.Requests) > told {
+	told := tellRequest(roleRule, e, unixNano(e.RequestTime))
+	a.Alert.Requests = addRequest(a.Alert.Requests, told)
+	if slices.Contains(a.Alert.Requests, told) {
 		m.tells(a, keyOf(cluster, e))
 	}
 	m.worsen(a, match.Severity)
