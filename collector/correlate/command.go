@@ -3,7 +3,6 @@ package correlate
 import (
 	"path"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -34,9 +33,9 @@ func sameCommand(r *request, s *session) bool {
 			args[i] = unescaped(arg)
 		}
 	}
-	plain := otherKey
-	if s.Keyed {
-		plain = ourKey
+	plain := ourKey
+	if s.LocalMasks {
+		plain = otherKey
 	}
 	if sameWords(r.Args, r.Truncated, args, s.Truncated, plain) {
 		return true
@@ -57,7 +56,7 @@ type masking int
 const (
 	// ourKey: with the same key, so that equal secrets have equal masks.
 	ourKey masking = iota
-	// otherKey: perhaps with another one. A node that is not enrolled yet has its own.
+	// otherKey: with another one. A node that is not enrolled yet has its own.
 	otherKey
 	// otherWords: perhaps in other words. Words are judged by the program in front of them,
 	// and that may have been another one.
@@ -94,33 +93,6 @@ func (m masking) mayHide(asked, got string) bool {
 }
 
 func isMasked(word string) bool { return strings.Contains(word, maskHead) }
-
-// keyed notes of a session that its masks were made with the key of the audit log's: the
-// words of a request are the same. Then no other masks are its own.
-func (m *Machine) keyed(r *request, s *session) {
-	if !s.Keyed && slices.ContainsFunc(s.Args, maskPattern.MatchString) && slices.Equal(r.Args, s.Args) {
-		s.Keyed = true
-		m.movedSessions[s.Key] = true
-	}
-}
-
-// compareMasks looks for such requests for a session that came.
-func (m *Machine) compareMasks(s *session) {
-	if p := m.pods[s.Pod]; p != nil && !s.Keyed && slices.ContainsFunc(s.Args, isMasked) {
-		for _, r := range p.requests {
-			m.keyed(r, s)
-		}
-	}
-}
-
-// compareMasksOf looks for such sessions for a request that came.
-func (m *Machine) compareMasksOf(r *request) {
-	if slices.ContainsFunc(r.Args, isMasked) {
-		for _, s := range m.pods[r.Pod].sessions {
-			m.keyed(r, s)
-		}
-	}
-}
 
 // unescaped undoes what an agent does to text that is not UTF-8, and then does to it what
 // the audit log does.

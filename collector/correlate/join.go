@@ -348,7 +348,6 @@ func (s *slowest) bound(now int64) time.Duration {
 
 // arrived has a session looked at that came, or of which more became known.
 func (m *Machine) arrived(s *session) {
-	m.compareMasks(s)
 	if p, source := m.pods[s.Pod], m.audits[s.Pod.Cluster]; len(s.Requests) == 0 && (p == nil || len(p.requests) == 0) && (source == nil || !source.receives()) {
 		s.Attribution, s.Kind = m.withoutRequest(s) // there is nothing to wait for
 		m.entryAlert(s)

@@ -273,7 +273,6 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 		r.Told = storedRequest{tellRequest(roleEntry, e, min(max(key.Time, r.From), r.Until))}
 		r.End = endOf(clock, e)
 		m.insertRequest(r)
-		m.compareMasksOf(r)
 		m.asked(r)
 	default:
 		if end := endOf(clock, e); end != 0 && r.End == 0 {

@@ -62,8 +62,6 @@ type session struct {
 	Truncated bool // the last of Args may be cut
 	Escaped   bool // bytes that are no UTF-8 are written \xNN
 	TTY       string
-	// Keyed says that secrets in Args are known to be masked with the key of the audit log's.
-	Keyed bool `json:",omitempty"`
 	// LocalMasks says that masks in Args can be of any text: they were made with another key.
 	LocalMasks bool `json:",omitempty"`
 	// Begun is the beginning as the agent has it, corrected; it was not before From, nor after

@@ -94,13 +94,14 @@ type comeIn struct {
 	args               []string
 	init               bool
 	at                 time.Time // by the node's clock
+	localMasks         bool      // what is masked in args was with a key of the node's own
 }
 
 const testPod = "web-0"
 
 func (c comeIn) record(sequence uint64) *sensorv1.Record {
 	id := cmp.Or(c.container, "c1")
-	return &sensorv1.Record{BootId: "boot", Body: &sensorv1.Record_Event{Event: &sensorv1.Event{
+	return &sensorv1.Record{BootId: "boot", LocalMasks: c.localMasks, Body: &sensorv1.Record_Event{Event: &sensorv1.Event{
 		Sequence: sequence, Kind: sensorv1.Kind_KIND_PROCESS_EXEC, Time: timestamppb.New(c.at),
 		Process: &sensorv1.Process{Id: "p" + c.id, Args: c.args, Filename: "/bin/x", Tty: c.tty},
 		Session: &sensorv1.Session{Id: c.id, RootId: "p" + c.id, Time: timestamppb.New(c.at), ContainerId: id, Args: c.args, Tty: c.tty, Init: c.init},
