@@ -340,11 +340,11 @@ func TestRequestsOfOneAuditID(t *testing.T) {
 	m := NewMachine(Limits{})
 	m.place.Now = after(time.Minute).UnixNano()
 	clock := &skew{}
-	for _, at := range []time.Duration{10 * time.Second, 12 * time.Second} {
+	for _, at := range []time.Duration{10 * time.Second, 10500 * time.Millisecond} {
 		m.enters(entryExec, testCluster, clock, ask{id: "chosen", at: after(at), args: []string{"sh"}}.event(auditv1.Stage_STAGE_STARTED))
 	}
 	p := m.pods[podKey{testCluster, "store", testPod}]
-	first, second := after(10*time.Second).UnixNano(), after(12*time.Second).UnixNano()
+	first, second := after(10*time.Second).UnixNano(), after(10500*time.Millisecond).UnixNano()
 	m.forgetRequest(p.requests[0])
 	if p.remembers("chosen", first) || !p.remembers("chosen", second) {
 		t.Error("one of two requests of an id is taken for the other")

@@ -46,6 +46,22 @@ func TestAFloodOfRequestsCostsTheFlooder(t *testing.T) {
 	}
 }
 
+// TestAccountsOfANamespacePayTogether: whoever may make one can make many.
+func TestAccountsOfANamespacePayTogether(t *testing.T) {
+	payer := func(user string) requestPayer {
+		e := ask{user: user, at: noon}.event(auditv1.Stage_STAGE_STARTED)
+		r := newRequest(entryExec, testCluster, e)
+		r.Told = storedRequest{tellRequest(roleEntry, e, noon.UnixNano())}
+		return r.payer()
+	}
+	if payer("system:serviceaccount:lair:a") != payer("system:serviceaccount:lair:b") {
+		t.Error("accounts of one namespace pay apart")
+	}
+	if payer("system:serviceaccount:lair:a") == payer("system:serviceaccount:store:a") || payer("alice") == payer("bob") {
+		t.Error("users that have nothing in common pay together")
+	}
+}
+
 // TestLostRequestsConcernTheirPod and their time alone, and are forgotten.
 func TestLostRequestsConcernTheirPod(t *testing.T) {
 	s := newStory(t)

@@ -322,7 +322,7 @@ func TestOneAuditIDForMany(t *testing.T) {
 				l.audit(t, after(time.Duration(i+1)*time.Second), try(i, 403, test.other(i)))
 			}
 			l.audit(t, after(time.Duration(test.tries+1)*time.Second), try(test.tries, 101, "cat", "/secret"))
-			l.audit(t, after(time.Duration(test.tries+2)*time.Second), try(test.tries+1, 403, "id"))
+			l.audit(t, after(time.Duration(test.tries+2)*time.Second), try(test.tries+1, 403, "whoami"))
 			l.tick(t, settle)
 			l.tick(t, recount)
 			var found *alertv1.Alert
