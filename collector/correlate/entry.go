@@ -58,6 +58,9 @@ func (m *Machine) explain(a *anchor, explained bool) {
 	if explained {
 		severity, tag, other = sensorv1.Severity_SEVERITY_INFO, tagExplained, tagUnattributed
 	}
+	if a.Alert.Severity == severity && slices.Contains(a.Alert.Tags, tag) {
+		return
+	}
 	a.Alert.Severity = severity
 	a.Alert.Tags = union(slices.DeleteFunc(a.Alert.Tags, func(t string) bool { return t == other }), []string{tag})
 	m.later(a, 0)

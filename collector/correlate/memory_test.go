@@ -177,12 +177,14 @@ func TestPodsThatRunAreRemembered(t *testing.T) {
 	}
 
 	at(40 * day)
-	gone := func(name string) {
-		m.learnObject(testCluster, written{at: 40 * day, user: "bob", verb: "delete", resource: "pods", name: name}.event())
+	gone := func(user, name string) {
+		m.learnObject(testCluster, written{at: 40 * day, user: user, verb: "delete", resource: "pods", name: name}.event())
 	}
 	learn(40*day-time.Hour, "goes")
-	gone("goes")
-	gone("runs")
+	learn(40*day-time.Hour, "tried")
+	gone("system:node:node-1", "goes")
+	gone("system:node:node-1", "runs")
+	gone("mallory", "tried")
 	m.alive(podKey{testCluster, "store", "goes"}, "u1", after(40*day-time.Minute)) // told late
 	m.alive(podKey{testCluster, "store", "runs"}, "u1", after(40*day+time.Minute)) // nobody deleted it after all
 	at(40*day + 20*time.Minute)
@@ -190,7 +192,7 @@ func TestPodsThatRunAreRemembered(t *testing.T) {
 		t.Error("a pod is forgotten at once")
 	}
 	at(40*day + 31*time.Minute)
-	if sweep(); known("goes") || !known("runs") {
+	if sweep(); known("goes") || !known("runs") || !known("tried") {
 		t.Errorf("half an hour later what goes is known: %v, what runs: %v", known("goes"), known("runs"))
 	}
 }

@@ -78,5 +78,6 @@ func (m *Machine) explainRepeat(s *session) {
 	}
 	s.Explained = explained
 	m.movedSessions[s.Key] = true
+	m.later(a, settle)
 	m.explain(a, a.Explained >= facts(a.Alert))
 }

@@ -181,7 +181,11 @@ func (m *Machine) learnObject(cluster string, e *auditv1.Event) {
 			return
 		}
 	case "delete":
-		m.deleted(key, at)
+		// That of others may be a dry run, which its body says, and that is not recorded. Where
+		// it is none, the kubelet or the garbage collector follows, or another one gets the name.
+		if isController(e.User.GetName()) {
+			m.deleted(key, at)
+		}
 		return
 	default:
 		return
