@@ -168,13 +168,22 @@ type Event struct {
 	Message     string            `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
 	Annotations map[string]string `protobuf:"bytes,16,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// JSON of what was sent and answered; empty: the policy's level leaves them out, or they
-	// were too large to keep, and the sizes below say how large they were.
-	Request              []byte `protobuf:"bytes,17,opt,name=request,proto3" json:"request,omitempty"`
-	Response             []byte `protobuf:"bytes,18,opt,name=response,proto3" json:"response,omitempty"`
+	// were left out, and what is below says so.
+	Request  []byte `protobuf:"bytes,17,opt,name=request,proto3" json:"request,omitempty"`
+	Response []byte `protobuf:"bytes,18,opt,name=response,proto3" json:"response,omitempty"`
+	// How much of a body is not here but for long texts: of an empty one all of it, else items
+	// of its lists and fields of its objects. A body of which these are 0 has its whole structure.
 	RequestOmittedBytes  uint64 `protobuf:"varint,19,opt,name=request_omitted_bytes,json=requestOmittedBytes,proto3" json:"request_omitted_bytes,omitempty"`
 	ResponseOmittedBytes uint64 `protobuf:"varint,20,opt,name=response_omitted_bytes,json=responseOmittedBytes,proto3" json:"response_omitted_bytes,omitempty"`
 	// Of exec and attach, also through a node's proxy: who wants in, and what is to run.
-	Entry         *Entry `protobuf:"bytes,21,opt,name=entry,proto3" json:"entry,omitempty"`
+	Entry *Entry `protobuf:"bytes,21,opt,name=entry,proto3" json:"entry,omitempty"`
+	// How many bytes of texts are left out of a body that was too large, the longest first. A
+	// note stands in the place of each and says how long it was.
+	RequestShortenedBytes  uint64 `protobuf:"varint,22,opt,name=request_shortened_bytes,json=requestShortenedBytes,proto3" json:"request_shortened_bytes,omitempty"`
+	ResponseShortenedBytes uint64 `protobuf:"varint,23,opt,name=response_shortened_bytes,json=responseShortenedBytes,proto3" json:"response_shortened_bytes,omitempty"`
+	// The API server left out the bodies itself, because the event was too large for its
+	// backend (annotation audit.k8s.io/truncated).
+	Truncated     bool `protobuf:"varint,24,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -354,6 +363,27 @@ func (x *Event) GetEntry() *Entry {
 		return x.Entry
 	}
 	return nil
+}
+
+func (x *Event) GetRequestShortenedBytes() uint64 {
+	if x != nil {
+		return x.RequestShortenedBytes
+	}
+	return 0
+}
+
+func (x *Event) GetResponseShortenedBytes() uint64 {
+	if x != nil {
+		return x.ResponseShortenedBytes
+	}
+	return 0
+}
+
+func (x *Event) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
 }
 
 type User struct {
@@ -661,7 +691,7 @@ var File_proto_audit_v1_event_proto protoreflect.FileDescriptor
 
 const file_proto_audit_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1aproto/audit/v1/event.proto\x12\x10seawall.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\a\n" +
+	"\x1aproto/audit/v1/event.proto\x12\x10seawall.audit.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\b\n" +
 	"\x05Event\x12\x19\n" +
 	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12-\n" +
 	"\x05stage\x18\x02 \x01(\x0e2\x17.seawall.audit.v1.StageR\x05stage\x12-\n" +
@@ -688,7 +718,10 @@ const file_proto_audit_v1_event_proto_rawDesc = "" +
 	"\bresponse\x18\x12 \x01(\fR\bresponse\x122\n" +
 	"\x15request_omitted_bytes\x18\x13 \x01(\x04R\x13requestOmittedBytes\x124\n" +
 	"\x16response_omitted_bytes\x18\x14 \x01(\x04R\x14responseOmittedBytes\x12-\n" +
-	"\x05entry\x18\x15 \x01(\v2\x17.seawall.audit.v1.EntryR\x05entry\x1a>\n" +
+	"\x05entry\x18\x15 \x01(\v2\x17.seawall.audit.v1.EntryR\x05entry\x126\n" +
+	"\x17request_shortened_bytes\x18\x16 \x01(\x04R\x15requestShortenedBytes\x128\n" +
+	"\x18response_shortened_bytes\x18\x17 \x01(\x04R\x16responseShortenedBytes\x12\x1c\n" +
+	"\ttruncated\x18\x18 \x01(\bR\ttruncated\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x01\n" +
