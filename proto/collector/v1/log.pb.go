@@ -208,9 +208,11 @@ type AuditBatch struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	// The source by its name in the settings.
-	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
-	Received      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received,proto3" json:"received,omitempty"`
-	Events        []*v1.Event            `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	Source   string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Received *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=received,proto3" json:"received,omitempty"`
+	Events   []*v1.Event            `protobuf:"bytes,4,rep,name=events,proto3" json:"events,omitempty"`
+	// Of a webhook: which API server sent it, as AuditServer names it.
+	Server        string `protobuf:"bytes,5,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -271,6 +273,13 @@ func (x *AuditBatch) GetEvents() []*v1.Event {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *AuditBatch) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
 }
 
 // AuditState is how a cluster's audit sources are. It is written as the collector starts,
@@ -515,8 +524,10 @@ type AuditSource struct {
 	// Of the new ones: those of which only the beginning could be kept.
 	TooLarge uint64 `protobuf:"varint,13,opt,name=too_large,json=tooLarge,proto3" json:"too_large,omitempty"`
 	// Requests to the webhook that were not taken, whatever became of their events.
-	Refused       uint64 `protobuf:"varint,14,opt,name=refused,proto3" json:"refused,omitempty"`
-	Reason        string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	Refused uint64 `protobuf:"varint,14,opt,name=refused,proto3" json:"refused,omitempty"`
+	Reason  string `protobuf:"bytes,15,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of a webhook: who sends to it. The source is as the worst of those that are not forgotten.
+	Servers       []*AuditServer `protobuf:"bytes,16,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -656,6 +667,96 @@ func (x *AuditSource) GetReason() string {
 	return ""
 }
 
+func (x *AuditSource) GetServers() []*AuditServer {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+// AuditServer is an API server that sends to a webhook, as far as its connection tells it
+// from others: behind a translation of addresses several are one.
+type AuditServer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The peer's address, behind it in brackets the common name of its certificate, if it
+	// showed one.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// RECEIVING, or STALE: others still send, this one does not.
+	Condition AuditCondition `protobuf:"varint,2,opt,name=condition,proto3,enum=seawall.collector.v1.AuditCondition" json:"condition,omitempty"`
+	// The latest stage time it brought, and when it last brought something.
+	Newest   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=newest,proto3" json:"newest,omitempty"`
+	Received *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=received,proto3" json:"received,omitempty"`
+	// Of one that is stale: when it is taken to be gone for good, and left out.
+	Forgotten     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditServer) Reset() {
+	*x = AuditServer{}
+	mi := &file_proto_collector_v1_log_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditServer) ProtoMessage() {}
+
+func (x *AuditServer) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_collector_v1_log_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditServer.ProtoReflect.Descriptor instead.
+func (*AuditServer) Descriptor() ([]byte, []int) {
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *AuditServer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AuditServer) GetCondition() AuditCondition {
+	if x != nil {
+		return x.Condition
+	}
+	return AuditCondition_AUDIT_CONDITION_UNSPECIFIED
+}
+
+func (x *AuditServer) GetNewest() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Newest
+	}
+	return nil
+}
+
+func (x *AuditServer) GetReceived() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *AuditServer) GetForgotten() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Forgotten
+	}
+	return nil
+}
+
 // Envelope is what one batch of an agent brought for one shard.
 type Envelope struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -676,7 +777,7 @@ type Envelope struct {
 
 func (x *Envelope) Reset() {
 	*x = Envelope{}
-	mi := &file_proto_collector_v1_log_proto_msgTypes[5]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +789,7 @@ func (x *Envelope) String() string {
 func (*Envelope) ProtoMessage() {}
 
 func (x *Envelope) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_log_proto_msgTypes[5]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +802,7 @@ func (x *Envelope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Envelope.ProtoReflect.Descriptor instead.
 func (*Envelope) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Envelope) GetCluster() string {
@@ -764,7 +865,7 @@ type Tick struct {
 
 func (x *Tick) Reset() {
 	*x = Tick{}
-	mi := &file_proto_collector_v1_log_proto_msgTypes[6]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +877,7 @@ func (x *Tick) String() string {
 func (*Tick) ProtoMessage() {}
 
 func (x *Tick) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_collector_v1_log_proto_msgTypes[6]
+	mi := &file_proto_collector_v1_log_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +890,7 @@ func (x *Tick) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tick.ProtoReflect.Descriptor instead.
 func (*Tick) Descriptor() ([]byte, []int) {
-	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{6}
+	return file_proto_collector_v1_log_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Tick) GetTime() *timestamppb.Timestamp {
@@ -811,13 +912,14 @@ const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\x05audit\x18\x03 \x01(\v2 .seawall.collector.v1.AuditBatchH\x00R\x05audit\x12C\n" +
 	"\vaudit_state\x18\x04 \x01(\v2 .seawall.collector.v1.AuditStateH\x00R\n" +
 	"auditStateB\x06\n" +
-	"\x04body\"\xa7\x01\n" +
+	"\x04body\"\xbf\x01\n" +
 	"\n" +
 	"AuditBatch\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x126\n" +
 	"\breceived\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x12/\n" +
-	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\"\xa2\x04\n" +
+	"\x06events\x18\x04 \x03(\v2\x17.seawall.audit.v1.EventR\x06events\x12\x16\n" +
+	"\x06server\x18\x05 \x01(\tR\x06server\"\xa2\x04\n" +
 	"\n" +
 	"AuditState\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12.\n" +
@@ -838,7 +940,7 @@ const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12(\n" +
 	"\x03gap\x18\x02 \x01(\v2\x16.seawall.sensor.v1.GapR\x03gap\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x16\n" +
-	"\x06filled\x18\x04 \x01(\bR\x06filled\"\xb2\x04\n" +
+	"\x06filled\x18\x04 \x01(\bR\x06filled\"\xef\x04\n" +
 	"\vAuditSource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12B\n" +
@@ -857,7 +959,14 @@ const file_proto_collector_v1_log_proto_rawDesc = "" +
 	"unreadable\x12\x1b\n" +
 	"\ttoo_large\x18\r \x01(\x04R\btooLarge\x12\x18\n" +
 	"\arefused\x18\x0e \x01(\x04R\arefused\x12\x16\n" +
-	"\x06reason\x18\x0f \x01(\tR\x06reason\"\x96\x02\n" +
+	"\x06reason\x18\x0f \x01(\tR\x06reason\x12;\n" +
+	"\aservers\x18\x10 \x03(\v2!.seawall.collector.v1.AuditServerR\aservers\"\x8b\x02\n" +
+	"\vAuditServer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12B\n" +
+	"\tcondition\x18\x02 \x01(\x0e2$.seawall.collector.v1.AuditConditionR\tcondition\x122\n" +
+	"\x06newest\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x06newest\x126\n" +
+	"\breceived\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\breceived\x128\n" +
+	"\tforgotten\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tforgotten\"\x96\x02\n" +
 	"\bEnvelope\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x19\n" +
 	"\bagent_id\x18\x02 \x01(\tR\aagentId\x12\x12\n" +
@@ -888,7 +997,7 @@ func file_proto_collector_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_collector_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_collector_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_proto_collector_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_proto_collector_v1_log_proto_goTypes = []any{
 	(AuditCondition)(0),           // 0: seawall.collector.v1.AuditCondition
 	(*LogMessage)(nil),            // 1: seawall.collector.v1.LogMessage
@@ -896,48 +1005,54 @@ var file_proto_collector_v1_log_proto_goTypes = []any{
 	(*AuditState)(nil),            // 3: seawall.collector.v1.AuditState
 	(*AuditGap)(nil),              // 4: seawall.collector.v1.AuditGap
 	(*AuditSource)(nil),           // 5: seawall.collector.v1.AuditSource
-	(*Envelope)(nil),              // 6: seawall.collector.v1.Envelope
-	(*Tick)(nil),                  // 7: seawall.collector.v1.Tick
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*v1.Event)(nil),              // 9: seawall.audit.v1.Event
-	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
-	(*v11.Gap)(nil),               // 11: seawall.sensor.v1.Gap
-	(v11.Lane)(0),                 // 12: seawall.sensor.v1.Lane
-	(*v11.Item)(nil),              // 13: seawall.sensor.v1.Item
+	(*AuditServer)(nil),           // 6: seawall.collector.v1.AuditServer
+	(*Envelope)(nil),              // 7: seawall.collector.v1.Envelope
+	(*Tick)(nil),                  // 8: seawall.collector.v1.Tick
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*v1.Event)(nil),              // 10: seawall.audit.v1.Event
+	(*durationpb.Duration)(nil),   // 11: google.protobuf.Duration
+	(*v11.Gap)(nil),               // 12: seawall.sensor.v1.Gap
+	(v11.Lane)(0),                 // 13: seawall.sensor.v1.Lane
+	(*v11.Item)(nil),              // 14: seawall.sensor.v1.Item
 }
 var file_proto_collector_v1_log_proto_depIdxs = []int32{
-	6,  // 0: seawall.collector.v1.LogMessage.envelope:type_name -> seawall.collector.v1.Envelope
-	7,  // 1: seawall.collector.v1.LogMessage.tick:type_name -> seawall.collector.v1.Tick
+	7,  // 0: seawall.collector.v1.LogMessage.envelope:type_name -> seawall.collector.v1.Envelope
+	8,  // 1: seawall.collector.v1.LogMessage.tick:type_name -> seawall.collector.v1.Tick
 	2,  // 2: seawall.collector.v1.LogMessage.audit:type_name -> seawall.collector.v1.AuditBatch
 	3,  // 3: seawall.collector.v1.LogMessage.audit_state:type_name -> seawall.collector.v1.AuditState
-	8,  // 4: seawall.collector.v1.AuditBatch.received:type_name -> google.protobuf.Timestamp
-	9,  // 5: seawall.collector.v1.AuditBatch.events:type_name -> seawall.audit.v1.Event
-	8,  // 6: seawall.collector.v1.AuditState.time:type_name -> google.protobuf.Timestamp
+	9,  // 4: seawall.collector.v1.AuditBatch.received:type_name -> google.protobuf.Timestamp
+	10, // 5: seawall.collector.v1.AuditBatch.events:type_name -> seawall.audit.v1.Event
+	9,  // 6: seawall.collector.v1.AuditState.time:type_name -> google.protobuf.Timestamp
 	0,  // 7: seawall.collector.v1.AuditState.condition:type_name -> seawall.collector.v1.AuditCondition
-	8,  // 8: seawall.collector.v1.AuditState.since:type_name -> google.protobuf.Timestamp
-	8,  // 9: seawall.collector.v1.AuditState.newest:type_name -> google.protobuf.Timestamp
-	10, // 10: seawall.collector.v1.AuditState.delay:type_name -> google.protobuf.Duration
-	10, // 11: seawall.collector.v1.AuditState.skew:type_name -> google.protobuf.Duration
+	9,  // 8: seawall.collector.v1.AuditState.since:type_name -> google.protobuf.Timestamp
+	9,  // 9: seawall.collector.v1.AuditState.newest:type_name -> google.protobuf.Timestamp
+	11, // 10: seawall.collector.v1.AuditState.delay:type_name -> google.protobuf.Duration
+	11, // 11: seawall.collector.v1.AuditState.skew:type_name -> google.protobuf.Duration
 	4,  // 12: seawall.collector.v1.AuditState.gaps:type_name -> seawall.collector.v1.AuditGap
 	5,  // 13: seawall.collector.v1.AuditState.sources:type_name -> seawall.collector.v1.AuditSource
-	9,  // 14: seawall.collector.v1.AuditState.unfinished:type_name -> seawall.audit.v1.Event
-	11, // 15: seawall.collector.v1.AuditGap.gap:type_name -> seawall.sensor.v1.Gap
+	10, // 14: seawall.collector.v1.AuditState.unfinished:type_name -> seawall.audit.v1.Event
+	12, // 15: seawall.collector.v1.AuditGap.gap:type_name -> seawall.sensor.v1.Gap
 	0,  // 16: seawall.collector.v1.AuditSource.condition:type_name -> seawall.collector.v1.AuditCondition
-	8,  // 17: seawall.collector.v1.AuditSource.since:type_name -> google.protobuf.Timestamp
-	8,  // 18: seawall.collector.v1.AuditSource.newest:type_name -> google.protobuf.Timestamp
-	8,  // 19: seawall.collector.v1.AuditSource.received:type_name -> google.protobuf.Timestamp
-	10, // 20: seawall.collector.v1.AuditSource.delay:type_name -> google.protobuf.Duration
-	10, // 21: seawall.collector.v1.AuditSource.skew:type_name -> google.protobuf.Duration
-	12, // 22: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
-	13, // 23: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
-	8,  // 24: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
-	10, // 25: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
-	8,  // 26: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	9,  // 17: seawall.collector.v1.AuditSource.since:type_name -> google.protobuf.Timestamp
+	9,  // 18: seawall.collector.v1.AuditSource.newest:type_name -> google.protobuf.Timestamp
+	9,  // 19: seawall.collector.v1.AuditSource.received:type_name -> google.protobuf.Timestamp
+	11, // 20: seawall.collector.v1.AuditSource.delay:type_name -> google.protobuf.Duration
+	11, // 21: seawall.collector.v1.AuditSource.skew:type_name -> google.protobuf.Duration
+	6,  // 22: seawall.collector.v1.AuditSource.servers:type_name -> seawall.collector.v1.AuditServer
+	0,  // 23: seawall.collector.v1.AuditServer.condition:type_name -> seawall.collector.v1.AuditCondition
+	9,  // 24: seawall.collector.v1.AuditServer.newest:type_name -> google.protobuf.Timestamp
+	9,  // 25: seawall.collector.v1.AuditServer.received:type_name -> google.protobuf.Timestamp
+	9,  // 26: seawall.collector.v1.AuditServer.forgotten:type_name -> google.protobuf.Timestamp
+	13, // 27: seawall.collector.v1.Envelope.lane:type_name -> seawall.sensor.v1.Lane
+	14, // 28: seawall.collector.v1.Envelope.items:type_name -> seawall.sensor.v1.Item
+	9,  // 29: seawall.collector.v1.Envelope.received:type_name -> google.protobuf.Timestamp
+	11, // 30: seawall.collector.v1.Envelope.skew:type_name -> google.protobuf.Duration
+	9,  // 31: seawall.collector.v1.Tick.time:type_name -> google.protobuf.Timestamp
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_proto_collector_v1_log_proto_init() }
@@ -957,7 +1072,7 @@ func file_proto_collector_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_collector_v1_log_proto_rawDesc), len(file_proto_collector_v1_log_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
