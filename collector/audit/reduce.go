@@ -21,9 +21,9 @@ const (
 
 // reduce makes an event fit that is too large.
 func reduce(e *auditv1.Event) {
-	e.RequestOmittedBytes += uint64(len(e.Request))
-	e.ResponseOmittedBytes += uint64(len(e.Response))
-	e.Request, e.Response = nil, nil
+	e.RequestOmittedBytes += uint64(len(e.Request)) + e.RequestShortenedBytes
+	e.ResponseOmittedBytes += uint64(len(e.Response)) + e.ResponseShortenedBytes
+	e.Request, e.Response, e.RequestShortenedBytes, e.ResponseShortenedBytes = nil, nil, 0, 0
 	if proto.Size(e) <= maxURI {
 		return
 	}

@@ -80,6 +80,9 @@ type wireObject struct {
 
 const apiVersion = "audit.k8s.io/v1"
 
+// truncated is the API server's annotation of events whose bodies it left out.
+const truncated = "audit.k8s.io/truncated"
+
 var stages = map[string]auditv1.Stage{
 	"RequestReceived":  auditv1.Stage_STAGE_RECEIVED,
 	"ResponseStarted":  auditv1.Stage_STAGE_STARTED,
@@ -162,6 +165,7 @@ func (w *wire) event() (*auditv1.Event, error) {
 			ApiGroup: o.APIGroup, ApiVersion: o.APIVersion, ResourceVersion: o.ResourceVersion,
 		}
 	}
+	e.Truncated = w.Annotations[truncated] == "true"
 	e.Entry = entryOf(e)
 	return e, nil
 }

@@ -29,9 +29,11 @@ type Redactor struct{ text *redact.Redactor }
 // process's arguments has the same mask.
 func NewRedactor(r *redact.Redactor) *Redactor { return &Redactor{r} }
 
-// Event takes the secrets out of an event, in place: values of Secrets and issued tokens
-// are dropped, credentials elsewhere masked, bodies above [MaxBodyBytes] left out.
-// A body that is no JSON is left out, too, and the error says so; the event is usable.
+// Event takes the secrets out of an event, in place: values of Secrets are dropped, issued
+// tokens and credentials elsewhere masked. Bodies above [MaxBodyBytes] lose their longest
+// texts, then parts of their structure, and the event says how much of each. A body that
+// cannot be read is left out as a whole, and the error says so; the event is usable. An
+// event that was redacted stays as it is.
 func (r *Redactor) Event(e *auditv1.Event) error {
 	e.RequestUri = r.uri(e.RequestUri)
 	e.UserAgent, e.Message = r.text.Text(e.UserAgent), r.text.Text(e.Message)
@@ -46,11 +48,14 @@ func (r *Redactor) Event(e *auditv1.Event) error {
 		m = secret
 	}
 	var errs [2]error
-	if len(e.Request) > 0 { // else what was left out before stays known
-		e.Request, e.RequestOmittedBytes, errs[0] = r.body("requestObject", e.Request, m)
+	var gone left // beside what was left out before
+	if len(e.Request) > 0 {
+		e.Request, gone, errs[0] = r.body("requestObject", e.Request, m)
+		e.RequestOmittedBytes, e.RequestShortenedBytes = e.RequestOmittedBytes+gone.omitted, e.RequestShortenedBytes+gone.shortened
 	}
 	if len(e.Response) > 0 {
-		e.Response, e.ResponseOmittedBytes, errs[1] = r.body("responseObject", e.Response, m)
+		e.Response, gone, errs[1] = r.body("responseObject", e.Response, m)
+		e.ResponseOmittedBytes, e.ResponseShortenedBytes = e.ResponseOmittedBytes+gone.omitted, e.ResponseShortenedBytes+gone.shortened
 	}
 	if errs[0] != nil {
 		return errs[0]
@@ -88,21 +93,33 @@ func (r *Redactor) uri(uri string) string {
 	return b.String()
 }
 
-func (r *Redactor) body(name string, raw []byte, m manner) (kept []byte, omitted uint64, err error) {
+// body masks JSON and makes it fit. Texts and parts go before anybody reads them, so what is
+// read is bounded; what masks have made too long is made to fit again.
+func (r *Redactor) body(name string, raw []byte, m manner) (kept []byte, gone left, err error) {
+	none := left{omitted: uint64(len(raw))}
+	if len(raw) > MaxBodyBytes {
+		if !json.Valid(raw) {
+			return nil, none, fmt.Errorf("%s is left out: it is no JSON", name)
+		}
+		if raw, gone = shrink(raw, MaxBodyBytes); raw == nil {
+			return nil, none, nil
+		}
+	}
 	var value any
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	if err := d.Decode(&value); err != nil {
-		return nil, uint64(len(raw)), fmt.Errorf("%s is left out: %w", name, err)
+		return nil, none, fmt.Errorf("%s is left out: %w", name, err)
 	}
-	kept, err = encode(r.value("", value, m))
-	if err != nil {
-		return nil, uint64(len(raw)), fmt.Errorf("%s is left out: %w", name, err)
+	if kept, err = encode(r.value("", value, m)); err != nil {
+		return nil, none, fmt.Errorf("%s is left out: %w", name, err)
 	}
-	if len(kept) > MaxBodyBytes {
-		return nil, uint64(len(raw)), nil
+	kept, more := shrink(kept, MaxBodyBytes)
+	if kept == nil {
+		return nil, none, nil
 	}
-	return kept, 0, nil
+	gone.add(more)
+	return kept, gone, nil
 }
 
 func encode(value any) ([]byte, error) {
