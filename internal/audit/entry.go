@@ -9,73 +9,50 @@ import (
 
 // entryOf is how the request gets into a container; nil: it does not.
 func entryOf(e *auditv1.Event) *auditv1.Entry {
-	path, query, _ := strings.Cut(e.RequestUri, "?")
 	o := e.GetObject()
-	entry := &auditv1.Entry{Namespace: o.GetNamespace(), Pod: o.GetName()}
 	switch {
 	case o.GetResource() == "pods" && (o.GetSubresource() == "exec" || o.GetSubresource() == "attach"):
+		query := Query(e.RequestUri)
+		entry := &auditv1.Entry{Namespace: o.GetNamespace(), Pod: o.GetName(), Container: query.Get("container"),
+			Tty: IsTrue(query["tty"]), Stdin: IsTrue(query["stdin"])}
+		if o.GetSubresource() == "exec" {
+			entry.Command = query["command"]
+		}
+		return entry
 	case o.GetResource() == "nodes" && o.GetSubresource() == "proxy":
-		if !kubeletEntry(entry, path) {
-			return nil
-		}
-	default:
-		return nil
+		return kubeletEntry(e.RequestUri)
 	}
-	for name, value := range parameters(query) {
-		switch name {
-		case "command": // of the API server and of the kubelet's /exec
-			entry.Command = append(entry.Command, value)
-		case "cmd": // of the kubelet's /run, which splits it at blanks
-			entry.Command = strings.Fields(value)
-		case "container":
-			entry.Container = value
-		case "tty":
-			entry.Tty = yes(value)
-		case "stdin":
-			entry.Stdin = yes(value)
-		}
-	}
-	return entry
+	return nil
 }
 
 // kubeletEntry reads the kubelet's own paths behind a node's proxy:
-// …/proxy/{run,exec,attach}/NAMESPACE/POD[/UID]/CONTAINER.
-func kubeletEntry(entry *auditv1.Entry, path string) bool {
+// …/proxy/{run,exec,attach}/NAMESPACE/POD[/UID]/CONTAINER. What it is to run in run can also
+// be in a form, which nobody records.
+func kubeletEntry(uri string) *auditv1.Entry {
+	path, _, _ := strings.Cut(uri, "?")
 	_, tail, ok := strings.Cut(path, "/proxy/")
 	if !ok {
-		return false
+		return nil
 	}
 	parts := strings.Split(strings.Trim(tail, "/"), "/")
 	if len(parts) != 4 && len(parts) != 5 {
-		return false
+		return nil
 	}
+	entry, query := &auditv1.Entry{Namespace: unescape(parts[1]), Pod: unescape(parts[2]), Container: unescape(parts[len(parts)-1])}, Query(uri)
 	switch parts[0] {
-	case "run", "exec", "attach":
-	default:
-		return false
-	}
-	entry.Namespace, entry.Pod, entry.Container = unescape(parts[1]), unescape(parts[2]), unescape(parts[len(parts)-1])
-	return true
-}
-
-// parameters yields a query's names and values in their order. What is escaped wrongly
-// stays as it is: it is shown, not believed.
-func parameters(query string) func(yield func(name, value string) bool) {
-	return func(yield func(name, value string) bool) {
-		for pair := range strings.SplitSeq(query, "&") {
-			name, value, _ := strings.Cut(pair, "=")
-			if name != "" && !yield(unescapeQuery(name), unescapeQuery(value)) {
-				return
-			}
+	case "run":
+		if query.Has("cmd") {
+			entry.Command = strings.Split(query.Get("cmd"), " ")
 		}
+	case "exec":
+		entry.Command = query["command"]
+		fallthrough
+	case "attach": // its flags are 1, or nothing
+		entry.Tty, entry.Stdin = query.Get("tty") == "1", query.Get("input") == "1"
+	default:
+		return nil
 	}
-}
-
-func unescapeQuery(s string) string {
-	if plain, err := url.QueryUnescape(s); err == nil {
-		return strings.ToValidUTF8(plain, "\uFFFD")
-	}
-	return s
+	return entry
 }
 
 func unescape(s string) string {
@@ -84,6 +61,3 @@ func unescape(s string) string {
 	}
 	return s
 }
-
-// yes reads a boolean as the API server does.
-func yes(value string) bool { return value == "" || value == "true" || value == "1" }

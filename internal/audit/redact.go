@@ -63,34 +63,36 @@ func (r *Redactor) Event(e *auditv1.Event) error {
 	return errs[1]
 }
 
-// uri masks a path with its query. Words of a command are judged together.
+// uri masks a path with its query. Words of a command are judged together. What nobody reads
+// as a parameter stays one that nobody reads.
 func (r *Redactor) uri(uri string) string {
 	path, query, found := strings.Cut(uri, "?")
 	path = r.text.Text(path)
 	if !found {
 		return path
 	}
-	var names, values, words []string
-	var at []int // of words among values
-	for name, value := range parameters(query) {
-		if name == "command" || name == "cmd" {
-			at, words = append(at, len(values)), append(words, value)
-		} else {
-			value = r.text.Named(name, value)
+	var pairs, words []string
+	var at []int // of words among pairs
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, ok := parameter(pair)
+		switch {
+		case !ok:
+			if pair = strings.ReplaceAll(r.text.Text(pair), "&", ";"); pair != "" && !strings.Contains(pair, ";") {
+				pair += ";"
+			}
+		case name == "command" || name == "cmd":
+			at, words = append(at, len(pairs)), append(words, value)
+			pair = url.QueryEscape(name) + "="
+		default:
+			pair = url.QueryEscape(name) + "=" + url.QueryEscape(r.text.Named(name, value))
 		}
-		names, values = append(names, name), append(values, value)
+		pairs = append(pairs, pair)
 	}
 	r.text.Args(words)
 	for i, word := range words {
-		values[at[i]] = word
+		pairs[at[i]] += url.QueryEscape(word)
 	}
-	var b strings.Builder
-	b.WriteString(path)
-	for i := range names {
-		b.WriteByte("?&"[min(i, 1)])
-		b.WriteString(url.QueryEscape(names[i]) + "=" + url.QueryEscape(values[i]))
-	}
-	return b.String()
+	return path + "?" + strings.Join(pairs, "&")
 }
 
 // body masks JSON and makes it fit. Texts and parts go before anybody reads them, so what is
