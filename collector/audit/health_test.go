@@ -508,6 +508,7 @@ func TestTailAndHealth(t *testing.T) {
 	s.check(os.Remove(s.rotate()))
 	write(2)
 	w.pass(tail)
+	w.pass(tail)
 	w.lasts(3*time.Minute, nil)
 	w.wantGaps(fmt.Sprintf("rotated file %s to %s", clockAt(since), clockAt(at.Add(-time.Second))))
 }

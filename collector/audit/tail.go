@@ -23,11 +23,13 @@ const (
 	batchBytes  = 4 << 20
 	// retryEvery is between two tries to hand them on.
 	retryEvery = time.Second
+	// A loss is believed when it looks the same twice, or however it looks after so many passes.
+	maxDoubts = 40
 )
 
 // Position is how far a log was read: up to an offset of the file that begins so.
 type Position struct {
-	// File is a hash of the file's beginning; empty: nothing was read yet.
+	// File is a hash of the file's first line; empty: nothing was read yet.
 	File string
 	// Offset counts bytes as they were written, also of a file that was compressed since.
 	Offset int64
@@ -41,7 +43,8 @@ type Positions interface {
 
 // Tail reads an API server's audit log as it is written: the file and what it was rotated
 // to, renamed, copied or compressed. Its position is kept behind what is in the event log,
-// so a restart reads some events again and leaves none out.
+// so a restart reads some events again and leaves none out. What is gone before it was read
+// is booked as a hole; that it is gone is believed when two passes see it so.
 type Tail struct {
 	name      string
 	path      string
@@ -50,9 +53,15 @@ type Tail struct {
 	wait      func(context.Context, time.Duration) error
 	log       *zap.Logger
 
-	at     Position
-	events []*auditv1.Event // read, not handed on
-	bytes  int
+	at      Position
+	kept    Position         // on disk
+	ended   Position         // the end of a compressed file
+	spoiled string           // the compressed file that is passed over
+	events  []*auditv1.Event // read behind kept, not handed on
+	bad     []error          // the same, what could not be read
+	bytes   int
+	doubt   string // what the last passes saw that missed something
+	doubts  int
 }
 
 // NewTail returns a source that reads the log at path. wait sleeps and returns the
@@ -71,6 +80,7 @@ func (t *Tail) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+	t.kept = t.at
 	said := ""
 	for {
 		err := t.pass(ctx)
@@ -91,45 +101,88 @@ func (t *Tail) Run(ctx context.Context) error {
 
 // pass reads to the end of what there is.
 func (t *Tail) pass(ctx context.Context) error {
-	files, unreadable := listLog(t.path)
-	begin := 0
-	if t.at.File != "" {
-		if begin = find(files, t.at.File); begin < 0 {
-			if len(files) == 0 || unreadable != nil {
-				return unreadable // it may be among those, or on its way to another name
-			}
-			t.intake.health.hole(t.name)
-			t.log.Error("the file that was read last is gone: what it held behind the position is lost", zap.Int64("offset", t.at.Offset))
-			begin, t.at = 0, Position{} // rotated away: what is left is newer
-		}
+	l, err := openLog(t.path, t.at.File)
+	if err != nil {
+		return err
 	}
-	for i, f := range files[begin:] {
-		if f.fingerprint != t.at.File {
-			t.at = Position{File: f.fingerprint}
+	defer l.close()
+	if t.at.File != "" && !l.found {
+		for _, f := range l.files {
+			if f.err != nil && !errors.Is(f.err, errPacked) {
+				return f.err // it may be this one
+			}
 		}
-		last := begin+i == len(files)-1
-		err := t.read(ctx, f, last)
-		if errors.Is(err, errRotated) {
+		if !l.begun || !t.believe(l.String()) {
+			return nil // it may be on its way to another name
+		}
+		t.lose("the file that was read last is gone: what it held behind the position is lost")
+		t.at = Position{} // rotated away: what is left is newer
+	}
+	for i, f := range l.files {
+		err := f.err
+		if err == nil {
+			if i > 0 || !l.found {
+				t.at = Position{}
+			}
+			t.at.File = f.name
+			err = t.read(ctx, f, l.whole && i == len(l.files)-1)
+		}
+		switch {
+		case errors.Is(err, errRotated):
+			t.at, t.events, t.bad, t.bytes = t.kept, nil, nil, 0
 			return nil // the next pass finds it by its new name
-		}
-		if err != nil {
+		case errors.Is(err, errPacked) && err.Error() == t.spoiled:
+		case errors.Is(err, errShort), errors.Is(err, errPacked):
+			if !t.believe(err.Error()) {
+				return nil
+			}
+			t.lose(err.Error())
+			if errors.Is(err, errPacked) {
+				t.spoiled = err.Error()
+				continue
+			}
+			if t.at.Offset, err = f.size(); err != nil {
+				return err
+			}
+			return nil // what follows there is new
+		case err != nil:
 			return err
 		}
 	}
-	if unreadable == nil {
+	t.doubt, t.doubts = "", 0
+	if l.whole {
 		t.intake.health.drained(t.name)
 	}
-	return unreadable
+	return nil
+}
+
+// believe reports whether a loss is one: once it looked the same twice.
+func (t *Tail) believe(seen string) bool {
+	again := seen == t.doubt
+	t.doubt = seen
+	t.doubts++
+	return again || t.doubts > maxDoubts
+}
+
+func (t *Tail) lose(what string) {
+	t.doubt, t.doubts = "", 0
+	t.intake.health.hole(t.name)
+	t.log.Error("a part of the log is lost", zap.String("what", what), zap.Int64("offset", t.at.Offset))
 }
 
 // read reads a file from the position to its end, and keeps the position. The last file
 // is still being written: half a line at its end is left for later.
-func (t *Tail) read(ctx context.Context, f logFile, last bool) error {
-	in, err := f.open(t.at.Offset)
-	if err != nil {
-		return err
+func (t *Tail) read(ctx context.Context, f *logFile, last bool) error {
+	if f.compressed && last && t.at == t.kept && t.at == t.ended {
+		return nil // it does not grow
 	}
-	defer in.Close()
+	in, err := f.from(t.at.Offset)
+	if errors.Is(err, errShort) && !f.same() {
+		return errRotated
+	}
+	if err != nil {
+		return f.explain(err)
+	}
 	lines := newLines(in, audit.MaxEventBytes)
 	for {
 		line, n, err := lines.next()
@@ -138,17 +191,20 @@ func (t *Tail) read(ctx context.Context, f logFile, last bool) error {
 			t.decode(line)
 		case err == nil:
 		case errors.Is(err, errLong):
-			t.bad(err)
+			t.bad = append(t.bad, err)
 		case errors.Is(err, io.EOF) && n > 0 && !last:
-			t.bad(errors.New("the file ends within a line"))
+			t.bad = append(t.bad, errors.New("the file ends within a line"))
 		case errors.Is(err, io.EOF):
-			return t.hand(ctx)
+			if f.compressed {
+				t.ended = t.at
+			}
+			return t.hand(ctx, f)
 		default:
-			return errors.Join(fmt.Errorf("read %s: %w", f.path, err), t.hand(ctx))
+			return errors.Join(f.explain(err), t.hand(ctx, f))
 		}
 		t.at.Offset += n
-		if len(t.events) >= batchEvents || t.bytes >= batchBytes {
-			if err := t.hand(ctx); err != nil {
+		if len(t.events)+len(t.bad) >= batchEvents || t.bytes >= batchBytes {
+			if err := t.hand(ctx, f); err != nil {
 				return err
 			}
 		}
@@ -158,20 +214,22 @@ func (t *Tail) read(ctx context.Context, f logFile, last bool) error {
 func (t *Tail) decode(line []byte) {
 	e, err := audit.Decode(line)
 	if err != nil {
-		t.bad(err)
+		t.bad = append(t.bad, err)
 		return
 	}
 	t.events, t.bytes = append(t.events, e), t.bytes+len(line)
 }
 
-func (t *Tail) bad(err error) {
-	t.intake.health.unreadable(t.name)
-	t.log.Warn("audit event cannot be read", zap.String("file", t.at.File), zap.Int64("offset", t.at.Offset), zap.Error(err))
-}
-
-// hand hands on what was read and keeps the position, until it succeeds or ctx ends:
-// then nothing was kept and it is read again.
-func (t *Tail) hand(ctx context.Context) error {
+// hand hands on what was read of a file and keeps the position, until it succeeds or ctx
+// ends: then nothing was kept and it is read again. What was read of a file that is another
+// now may be of either, and is read again, too.
+func (t *Tail) hand(ctx context.Context, f *logFile) error {
+	if t.at == t.kept {
+		return nil
+	}
+	if !f.same() {
+		return errRotated
+	}
 	for warned := false; ; {
 		err := t.store(ctx)
 		if err == nil {
@@ -194,5 +252,14 @@ func (t *Tail) store(ctx context.Context) error {
 		}
 		t.events, t.bytes = nil, 0
 	}
-	return t.positions.Save(ctx, t.name, t.at)
+	for _, err := range t.bad {
+		t.intake.health.unreadable(t.name)
+		t.log.Warn("audit event cannot be read", zap.String("file", t.at.File), zap.Int64("before", t.at.Offset), zap.Error(err))
+	}
+	t.bad = nil
+	if err := t.positions.Save(ctx, t.name, t.at); err != nil {
+		return err
+	}
+	t.kept = t.at
+	return nil
 }

@@ -120,6 +120,7 @@ func (w *world) tail(path string) *Tail {
 	stop := func(context.Context, time.Duration) error { return context.Canceled }
 	tail := NewTail("file", path, w.intake, w, stop, zap.NewNop())
 	tail.at = w.positions["file"]
+	tail.kept = tail.at
 	return tail
 }
 
