@@ -190,8 +190,17 @@ func (r *Redactor) object(object map[string]any, m manner) any {
 		r.named(object)
 		r.commands(object)
 	}
+	path, patch := object["path"].(string)
+	_, operates := object["op"].(string)
 	for name, v := range object {
-		object[name] = r.value(name, v, m.of(name))
+		switch {
+		case name == "value" && patch && operates:
+			object[name] = r.operation(path, v, m.of(name))
+		case name == "binaryData" && m == open:
+			object[name] = r.value(name, v, secretData) // a ConfigMap's, which nobody can look into
+		default:
+			object[name] = r.value(name, v, m.of(name))
+		}
 	}
 	return object
 }
@@ -201,17 +210,11 @@ func isCore(object map[string]any) bool {
 	return !ok || version == "v1"
 }
 
-// named masks values whose name stands beside them: variables of an environment, and
-// what a JSON patch puts at a path.
+// named masks values whose name stands beside them: variables of an environment.
 func (r *Redactor) named(object map[string]any) {
-	value, ok := object["value"].(string)
-	if !ok {
-		return
-	}
-	if name, ok := object["name"].(string); ok {
+	name, isNamed := object["name"].(string)
+	if value, ok := object["value"].(string); ok && isNamed {
 		object["value"] = r.text.Named(name, value)
-	} else if path, ok := object["path"].(string); ok {
-		object["value"] = r.text.Named(path[strings.LastIndexByte(path, '/')+1:], value)
 	}
 }
 
@@ -259,7 +262,7 @@ func (r *Redactor) leaf(key, value string, m manner) string {
 	case key == lastApplied:
 		return r.applied(value)
 	}
-	return r.text.Named(key, value)
+	return r.text.Named(key, r.manifests(value))
 }
 
 // applied masks an object that stands in an annotation. One that cannot be read goes.

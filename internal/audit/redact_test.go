@@ -68,32 +68,46 @@ func TestSecretsByShape(t *testing.T) {
 	}
 	const secrets = `"resource":"secrets"`
 	for name, text := range map[string]string{
-		"list of secrets":        line(secrets, "/x", `"responseObject":{"kind":"SecretList","apiVersion":"v1","items":[{"metadata":{"name":"a"},"data":{"k":"`+encoded+`"}}]}`),
-		"merge patch":            request(secrets, `{"data":{"k":"`+encoded+`"}}`),
-		"JSON patch":             request(secrets, `[{"op":"replace","path":"/data/k","value":"`+encoded+`"}]`),
-		"JSON patch of all":      request(secrets, `[{"op":"add","path":"/data","value":{"k":"`+encoded+`"}}]`),
-		"table":                  line(secrets, "/x", `"responseObject":{"kind":"Table","rows":[{"cells":["`+canary+`"]}]}`),
-		"secret in a list":       request(`"resource":"x"`, `{"kind":"List","items":[{"kind":"Secret","apiVersion":"v1","data":{"k":"`+encoded+`"}}]}`),
-		"number in a secret":     request(secrets, `{"data":{"pin":7391046528173645}}`),
-		"issued token":           line(`"resource":"serviceaccounts","subresource":"token"`, "/x", `"responseObject":{"kind":"TokenRequest","status":{"token":"`+jwt+`"}}`),
-		"reviewed token":         request(`"resource":"tokenreviews"`, `{"kind":"TokenReview","spec":{"token":"`+jwt+`"}}`),
-		"opaque reviewed token":  request(`"resource":"tokenreviews"`, `{"kind":"TokenReview","spec":{"token":"`+canary+`"}}`),
-		"environment":            pod(`"env":[{"name":"DB_PASSWORD","value":"` + canary + `"}]`),
-		"environment by a patch": request(`"resource":"deployments"`, `[{"op":"add","path":"/spec/env/-","value":{"name":"API_TOKEN","value":"`+canary+`"}}]`),
-		"config by a patch":      request(`"resource":"configmaps"`, `[{"op":"add","path":"/data/password","value":"`+canary+`"}]`),
-		"command and args":       pod(`"command":["mysql"],"args":["-uroot","-p` + canary + `"]`),
-		"args of a shell":        pod(`"args":["sh","-c","curl -u admin:` + canary + ` http://x"]`),
-		"probe":                  pod(`"livenessProbe":{"exec":{"command":["redis-cli","-a","` + canary + `","ping"]}}`),
-		"config map":             request(`"resource":"configmaps"`, `{"kind":"ConfigMap","data":{"app.properties":"user=a\npassword=`+canary+`\n"}}`),
-		"annotation":             request(`"resource":"pods"`, `{"metadata":{"annotations":{"x/api-token":"`+canary+`"}}}`),
-		"last applied":           request(`"resource":"pods"`, `{"metadata":{"annotations":{"`+lastApplied+`":`+quote(`{"spec":{"containers":[{"env":[{"name":"DB_PASSWORD","value":"`+canary+`"}]}]}}`)+`}}}`),
-		"exec":                   line(`"resource":"pods","subresource":"exec"`, "/x/exec?command=mysql&command=-uroot&command=-p"+canary, `"verb":"get"`),
-		"exec of a shell":        line(`"resource":"pods","subresource":"exec"`, "/x/exec?command=sh&command=-c&command="+url.QueryEscape("export TOKEN="+canary), `"verb":"get"`),
-		"query":                  line(`"resource":"pods"`, "/x?access_token="+canary, `"verb":"get"`),
-		"proxied query":          line(`"resource":"services","subresource":"proxy"`, "/api/v1/namespaces/n/services/s/proxy/login?user=a&password="+canary, `"verb":"get"`),
-		"user agent":             line(`"resource":"pods"`, "/x", `"userAgent":"curl password=`+canary+`"`),
-		"message":                line(`"resource":"pods"`, "/x", `"responseStatus":{"message":"bad header Authorization: Bearer `+jwt+`"}`),
-		"audit annotation":       line(`"resource":"pods"`, "/x", `"annotations":{"x/secret-token":"`+canary+`"}`),
+		"list of secrets":         line(secrets, "/x", `"responseObject":{"kind":"SecretList","apiVersion":"v1","items":[{"metadata":{"name":"a"},"data":{"k":"`+encoded+`"}}]}`),
+		"merge patch":             request(secrets, `{"data":{"k":"`+encoded+`"}}`),
+		"JSON patch":              request(secrets, `[{"op":"replace","path":"/data/k","value":"`+encoded+`"}]`),
+		"JSON patch of all":       request(secrets, `[{"op":"add","path":"/data","value":{"k":"`+encoded+`"}}]`),
+		"table":                   line(secrets, "/x", `"responseObject":{"kind":"Table","rows":[{"cells":["`+canary+`"]}]}`),
+		"secret in a list":        request(`"resource":"x"`, `{"kind":"List","items":[{"kind":"Secret","apiVersion":"v1","data":{"k":"`+encoded+`"}}]}`),
+		"number in a secret":      request(secrets, `{"data":{"pin":7391046528173645}}`),
+		"issued token":            line(`"resource":"serviceaccounts","subresource":"token"`, "/x", `"responseObject":{"kind":"TokenRequest","status":{"token":"`+jwt+`"}}`),
+		"reviewed token":          request(`"resource":"tokenreviews"`, `{"kind":"TokenReview","spec":{"token":"`+jwt+`"}}`),
+		"opaque reviewed token":   request(`"resource":"tokenreviews"`, `{"kind":"TokenReview","spec":{"token":"`+canary+`"}}`),
+		"environment":             pod(`"env":[{"name":"DB_PASSWORD","value":"` + canary + `"}]`),
+		"environment by a patch":  request(`"resource":"deployments"`, `[{"op":"add","path":"/spec/env/-","value":{"name":"API_TOKEN","value":"`+canary+`"}}]`),
+		"config by a patch":       request(`"resource":"configmaps"`, `[{"op":"add","path":"/data/password","value":"`+canary+`"}]`),
+		"variable by a patch":     request(`"resource":"deployments"`, `[{"op":"replace","path":"/spec/template/spec/containers/0/env/3/value","value":"`+canary+`"}]`),
+		"variables by a patch":    request(`"resource":"deployments"`, `[{"op":"add","path":"/spec/env","value":[{"name":"API_TOKEN","value":"`+canary+`"}]}]`),
+		"variable in a patch":     request(`"resource":"deployments"`, `[{"op":"add","path":"/spec/env/0","value":{"name":"API_TOKEN","value":"`+canary+`"}}]`),
+		"last applied by a patch": request(`"resource":"x"`, `[{"op":"add","path":"/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration","value":`+quote(`{"kind":"Secret","apiVersion":"v1","data":{"k":"`+encoded+`"}}`)+`}]`),
+		"escaped name by a patch": request(`"resource":"x"`, `[{"op":"add","path":"/metadata/annotations/example.org~1api-token","value":"`+canary+`"}]`),
+		"manifest, JSON":          request(`"resource":"configmaps"`, `{"kind":"ConfigMap","data":{"m":`+quote(` {"apiVersion": "v1", "kind": "Secret", "data": {"k": "`+encoded+`"}}`)+`}}`),
+		"manifest, JSON in JSON":  request(`"resource":"configmaps"`, `{"data":{"m":`+quote(`{"a":`+quote(`{"kind":"Secret","stringData":{"k":"`+canary+`"}}`)+`}`)+`}}`),
+		"manifest, spoiled JSON":  request(`"resource":"configmaps"`, `{"data":{"m":`+quote(`{"kind":"Secret","stringData":{"k":"`+canary+`"}`)+`}}`),
+		"manifest, YAML":          request(`"resource":"configmaps"`, `{"data":{"m":`+quote("kind: A\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: db\ndata:\n  value: "+encoded+"\n---\nkind: B\n")+`}}`),
+		"manifest, YAML list":     request(`"resource":"x"`, `{"spec":{"m":`+quote("items:\n- 'kind' : \"Secret\"\n  data: {value: "+encoded+"}\n")+`}}`),
+		"manifest in annotation":  request(`"resource":"pods"`, `{"metadata":{"annotations":{"backup/original":`+quote(`{"kind":"SecretList","items":[{"data":{"v":"`+encoded+`"}}]}`)+`}}}`),
+		"manifest by a patch":     request(`"resource":"configmaps"`, `[{"op":"add","path":"/data/m","value":`+quote("kind: Secret\ndata:\n  v: "+encoded)+`}]`),
+		"binary data":             request(`"resource":"configmaps"`, `{"kind":"ConfigMap","binaryData":{"config":"`+encoded+`"}}`),
+		"binary data by a patch":  request(`"resource":"configmaps"`, `[{"op":"add","path":"/binaryData/config","value":"`+encoded+`"}]`),
+		"command and args":        pod(`"command":["mysql"],"args":["-uroot","-p` + canary + `"]`),
+		"args of a shell":         pod(`"args":["sh","-c","curl -u admin:` + canary + ` http://x"]`),
+		"probe":                   pod(`"livenessProbe":{"exec":{"command":["redis-cli","-a","` + canary + `","ping"]}}`),
+		"config map":              request(`"resource":"configmaps"`, `{"kind":"ConfigMap","data":{"app.properties":"user=a\npassword=`+canary+`\n"}}`),
+		"annotation":              request(`"resource":"pods"`, `{"metadata":{"annotations":{"x/api-token":"`+canary+`"}}}`),
+		"last applied":            request(`"resource":"pods"`, `{"metadata":{"annotations":{"`+lastApplied+`":`+quote(`{"spec":{"containers":[{"env":[{"name":"DB_PASSWORD","value":"`+canary+`"}]}]}}`)+`}}}`),
+		"exec":                    line(`"resource":"pods","subresource":"exec"`, "/x/exec?command=mysql&command=-uroot&command=-p"+canary, `"verb":"get"`),
+		"exec of a shell":         line(`"resource":"pods","subresource":"exec"`, "/x/exec?command=sh&command=-c&command="+url.QueryEscape("export TOKEN="+canary), `"verb":"get"`),
+		"query":                   line(`"resource":"pods"`, "/x?access_token="+canary, `"verb":"get"`),
+		"proxied query":           line(`"resource":"services","subresource":"proxy"`, "/api/v1/namespaces/n/services/s/proxy/login?user=a&password="+canary, `"verb":"get"`),
+		"user agent":              line(`"resource":"pods"`, "/x", `"userAgent":"curl password=`+canary+`"`),
+		"message":                 line(`"resource":"pods"`, "/x", `"responseStatus":{"message":"bad header Authorization: Bearer `+jwt+`"}`),
+		"audit annotation":        line(`"resource":"pods"`, "/x", `"annotations":{"x/secret-token":"`+canary+`"}`),
 	} {
 		e := redacted(t, text)
 		out, err := proto.Marshal(e)
@@ -107,6 +121,23 @@ func TestSecretsByShape(t *testing.T) {
 					break
 				}
 			}
+		}
+	}
+}
+
+// What stands beside a Secret's manifest stays, and what only sounds like one.
+func TestManifestsBesideSecrets(t *testing.T) {
+	r := testRedactor(t)
+	for text, want := range map[string]string{
+		"kind: A\n---\nkind: Secret\ndata: {a: b}\n---\nkind: B\n": "kind: A\n---\n[dropped]\n---\nkind: B\n",
+		"kind: Secret\ndata: {a: b}\n":                             "[dropped]",
+		`{"kind":"Secret","data":{"a":"b"},"type":"t"}`:            `{"data":{"a":"[dropped]"},"kind":"Secret","type":"t"}`,
+		"kind: SecretProviderClass\nspec: {a: b}\n":                "kind: SecretProviderClass\nspec: {a: b}\n",
+		`{"kind":"Secrets","data":{"a":"b"}}`:                      `{"kind":"Secrets","data":{"a":"b"}}`,
+	} {
+		got := r.manifests(text)
+		if got != want || r.manifests(got) != got {
+			t.Errorf("%q became %q", text, got)
 		}
 	}
 }
