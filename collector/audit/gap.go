@@ -71,7 +71,9 @@ func (h *Health) busy(in span, now time.Time) bool {
 func (h *Health) look(now time.Time) {
 	old := now.Add(-horizon)
 	for _, s := range h.sources {
-		s.holes = slices.DeleteFunc(s.holes, func(x hole) bool { return x.until.Before(old) })
+		for _, one := range append(s.servers[:len(s.servers):len(s.servers)], s) {
+			one.holes = slices.DeleteFunc(one.holes, func(x hole) bool { return x.until.Before(old) })
+		}
 	}
 	missing := slices.DeleteFunc(h.missing(), func(s span) bool { return s.until.Before(old) })
 	for _, g := range h.gaps {
@@ -126,9 +128,11 @@ func (h *Health) whose() string {
 // reason is why a time is missing. h.mu is held.
 func (h *Health) reason(missing span) string {
 	for _, s := range h.sources {
-		for _, x := range s.holes {
-			if x.overlaps(missing) {
-				return x.reason
+		for _, one := range append([]*source{s}, s.servers...) {
+			for _, x := range one.holes {
+				if x.overlaps(missing) {
+					return x.reason
+				}
 			}
 		}
 	}

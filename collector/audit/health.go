@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"net/http"
 	"slices"
 	"sync"
@@ -61,7 +62,7 @@ type Health struct {
 	told      time.Time // the last message
 	fresh     bool      // something came since then
 	said      string    // what the last message said but for times
-	refused   map[int64]*span
+	refused   map[request]*span
 	probes    []*collectorv1.ProbeEvent // a ring
 	probed    int                       // how many there ever were
 
@@ -92,7 +93,7 @@ type HealthOptions struct {
 // NewHealth returns what an earlier run kept; see also [Intake.Resume].
 func NewHealth(ctx context.Context, o HealthOptions) (*Health, error) {
 	h := &Health{cluster: o.Cluster, coverage: o.Coverage, store: o.Store, log: o.Log, now: o.Now, counts: newCounts(o.Metrics, o.Sources), logger: o.Logger,
-		started: o.Now(), condition: collectorv1.AuditCondition_AUDIT_CONDITION_OFF, found: map[span]time.Time{}, refused: map[int64]*span{}, unfinished: newUnfinished()}
+		started: o.Now(), condition: collectorv1.AuditCondition_AUDIT_CONDITION_OFF, found: map[span]time.Time{}, refused: map[request]*span{}, unfinished: newUnfinished()}
 	h.since = h.started
 	for _, s := range o.Sources {
 		h.sources = append(h.sources, newSource(s.Name, s.Kind, h.started))
@@ -105,7 +106,7 @@ func NewHealth(ctx context.Context, o HealthOptions) (*Health, error) {
 }
 
 // taken books what a source brought. It is in the event log.
-func (h *Health) taken(name string, received time.Time, taken Taken, events []*auditv1.Event) {
+func (h *Health) taken(name, server string, received time.Time, taken Taken, events []*auditv1.Event) {
 	stages := make([]time.Time, len(events))
 	for i, e := range events {
 		stages[i] = e.StageTime.AsTime()
@@ -119,6 +120,7 @@ func (h *Health) taken(name string, received time.Time, taken Taken, events []*a
 	s.tooLarge += uint64(taken.TooLarge)
 	if len(events) > 0 {
 		s.arrived(received, h.down, stages)
+		s.served(server, received, h.down, stages)
 		s.drained = false
 		h.fresh = true
 	}
@@ -178,27 +180,35 @@ func (h *Health) drained(name string) {
 	h.source(name).drained = true
 }
 
-// answered books an answer to a request with a body of so many bytes; below 0: nobody
-// knows. What is refused comes again in the same bytes, or is lost: the API server gives up
-// after five tries.
-func (h *Health) answered(name string, code int, bytes int64) {
+// request is what tells that a request comes again: who sent it, and a hash of what. Of one
+// that was refused before it was read the hash is not known, and its length stands for it.
+type request struct {
+	server string
+	length int64
+	body   [sha256.Size]byte
+}
+
+// answered books an answer to a request. What is refused comes again in the same bytes, or
+// is lost: the API server gives up after five tries.
+func (h *Health) answered(name string, code int, r request) {
 	h.counts.answered(name, code)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch code {
 	case http.StatusOK:
-		delete(h.refused, bytes)
+		delete(h.refused, r)
+		delete(h.refused, request{server: r.server, length: r.length}) // it may have been refused unread
 		return
 	case http.StatusUnauthorized, http.StatusMethodNotAllowed:
 		return // from whoever
 	}
 	s, now := h.source(name), h.now()
 	s.refused++
-	switch again, waits := h.refused[bytes]; {
+	switch again, waits := h.refused[r]; {
 	case waits:
 		again.until = now
 	case len(h.refused) < maxRefused:
-		h.refused[bytes] = &span{now, now}
+		h.refused[r] = &span{now, now}
 	default:
 		s.book(reasonRefused, now, 1)
 	}
@@ -207,11 +217,11 @@ func (h *Health) answered(name string, code int, bytes int64) {
 // expire gives up on refused requests that did not come again. h.mu is held.
 func (h *Health) expire(now time.Time) {
 	webhook := slices.IndexFunc(h.sources, func(s *source) bool { return s.kind == KindWebhook })
-	for bytes, tried := range h.refused {
+	for r, tried := range h.refused {
 		if now.Sub(tried.until) > forgiven {
 			h.sources[webhook].book(reasonRefused, tried.since, 1)
 			h.sources[webhook].book(reasonRefused, tried.until, 0)
-			delete(h.refused, bytes)
+			delete(h.refused, r)
 		}
 	}
 }
@@ -258,7 +268,7 @@ func newest(of []*source) time.Time {
 	for _, s := range of {
 		switch {
 		case s.kind == KindWebhook:
-			webhook = s.newest
+			webhook = s.complete()
 		case files.IsZero() || s.newest.Before(files):
 			files = s.newest
 		}

@@ -18,12 +18,18 @@ import (
 // bring has a source bring an event of a stage time.
 func (w *world) bring(source string, stages ...time.Time) {
 	w.t.Helper()
+	w.bringOf(source, "", stages...)
+}
+
+// bringOf has one API server of a source bring it.
+func (w *world) bringOf(source, server string, stages ...time.Time) {
+	w.t.Helper()
 	var events []*auditv1.Event
 	for _, at := range stages {
-		events = append(events, &auditv1.Event{AuditId: at.Format(time.RFC3339Nano), Stage: auditv1.Stage_STAGE_COMPLETE, Verb: "get",
+		events = append(events, &auditv1.Event{AuditId: server + at.Format(time.RFC3339Nano), Stage: auditv1.Stage_STAGE_COMPLETE, Verb: "get",
 			RequestUri: "/api", StageTime: timestamppb.New(at), RequestTime: timestamppb.New(at)})
 	}
-	if _, err := w.intake.Take(w.t.Context(), source, events); err != nil {
+	if _, err := w.intake.Take(w.t.Context(), source, server, events); err != nil {
 		w.t.Fatal(err)
 	}
 }

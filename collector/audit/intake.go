@@ -52,9 +52,10 @@ type Taken struct {
 	TooLarge int
 }
 
-// Take puts those of the events on disk that are new; events are changed by it. After an
-// error some may be there: who brings all of them again leaves no hole.
-func (i *Intake) Take(ctx context.Context, source string, events []*auditv1.Event) (taken Taken, err error) {
+// Take puts those of the events on disk that are new; events are changed by it. server names
+// the API server that sent them, if the source has several. After an error some may be
+// there: who brings all of them again leaves no hole.
+func (i *Intake) Take(ctx context.Context, source, server string, events []*auditv1.Event) (taken Taken, err error) {
 	received, skipped := i.now(), 0
 	fresh := i.fresh(events)
 	for at, e := range events {
@@ -74,18 +75,18 @@ func (i *Intake) Take(ctx context.Context, source string, events []*auditv1.Even
 	case <-ctx.Done():
 		return Taken{}, ctx.Err()
 	}
-	if taken, err = i.store(ctx, source, received, i.fresh(fresh)); err != nil {
+	if taken, err = i.store(ctx, &collectorv1.AuditBatch{Cluster: i.cluster, Source: source, Server: server, Received: timestamppb.New(received)}, i.fresh(fresh)); err != nil {
 		return taken, err
 	}
 	taken.Repeated = len(events) - taken.New
-	i.health.taken(source, received, taken, events)
+	i.health.taken(source, server, received, taken, events)
 	return taken, nil
 }
 
-// store puts events on disk. It is its caller's turn.
-func (i *Intake) store(ctx context.Context, source string, received time.Time, fresh []*auditv1.Event) (taken Taken, err error) {
+// store puts events on disk, in batches like the one it is given. It is its caller's turn.
+func (i *Intake) store(ctx context.Context, batch *collectorv1.AuditBatch, fresh []*auditv1.Event) (taken Taken, err error) {
 	for len(fresh) > 0 {
-		batch := &collectorv1.AuditBatch{Cluster: i.cluster, Source: source, Received: timestamppb.New(received)}
+		batch.Events = nil
 		n, tooLarge := i.fill(batch, fresh)
 		message, err := proto.Marshal(&collectorv1.LogMessage{Body: &collectorv1.LogMessage_Audit{Audit: batch}})
 		if err != nil {

@@ -60,6 +60,7 @@ func (h *Health) remember(b *collectorv1.AuditBatch) {
 		h.observe(b.Source, b.Received.AsTime(), e)
 	}
 	h.sources[n].arrived(b.Received.AsTime(), span{}, stages)
+	h.sources[n].served(b.Server, b.Received.AsTime(), span{}, stages)
 }
 
 // recall takes in gaps that were told and not kept.
@@ -94,6 +95,9 @@ func (h *Health) resume() {
 	defer h.mu.Unlock()
 	for _, s := range h.sources {
 		s.resumed = true
+		for _, one := range s.servers {
+			one.resumed = true
+		}
 		h.down.since = later(h.down.since, s.received)
 	}
 	h.down.until = h.started

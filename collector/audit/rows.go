@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seawall-security/seawall/collector/store"
@@ -45,11 +46,19 @@ func (h *Health) save(ctx context.Context) error {
 	rows := []row{{"DELETE FROM audit_sources", nil}, {"DELETE FROM audit_holes", nil}, {"DELETE FROM audit_gaps", nil}, {"DELETE FROM audit_condition", nil}}
 	h.mu.Lock()
 	rows = append(rows, row{"INSERT INTO audit_condition (only, condition, since_ns) VALUES (1, ?, ?)", []any{int64(h.condition), nanos(h.since)}})
-	for _, s := range h.sources {
-		rows = append(rows, row{"INSERT INTO audit_sources VALUES (?, ?, ?, ?, ?, ?, ?, ?)", []any{s.name, int64(s.condition), nanos(s.since),
+	keep := func(name string, s *source) {
+		rows = append(rows, row{"INSERT INTO audit_sources VALUES (?, ?, ?, ?, ?, ?, ?, ?)", []any{name, int64(s.condition), nanos(s.since),
 			nanos(s.oldest), nanos(s.newest), nanos(s.received), int64(s.silence), int64(s.pause)}})
 		for _, x := range s.holes {
-			rows = append(rows, row{"INSERT INTO audit_holes VALUES (?, ?, ?, ?, ?)", []any{s.name, nanos(x.since), nanos(x.until), int64(x.bound), x.reason}})
+			rows = append(rows, row{"INSERT INTO audit_holes VALUES (?, ?, ?, ?, ?)", []any{name, nanos(x.since), nanos(x.until), int64(x.bound), x.reason}})
+		}
+	}
+	for _, s := range h.sources {
+		keep(s.name, s)
+		for _, one := range s.servers {
+			if one.settled() {
+				keep(s.name+serverMark+one.name, one)
+			}
 		}
 	}
 	for _, g := range h.gaps {
@@ -82,30 +91,35 @@ func (h *Health) load(ctx context.Context) error {
 			return err
 		}
 		h.condition, h.since = collectorv1.AuditCondition(condition), moment(since)
-		for _, s := range h.sources {
-			var since, oldest, newest, received int64
-			err := tx.Row(ctx, "SELECT condition, since_ns, oldest_ns, newest_ns, received_ns, silence_ns, paused_ns FROM audit_sources WHERE source = ?", []any{s.name},
-				&condition, &since, &oldest, &newest, &received, &s.silence, &s.pause)
-			switch {
-			case errors.Is(err, store.ErrNoRows):
-				continue
-			case err != nil:
+		if err := tx.Rows(ctx, "SELECT source, condition, since_ns, oldest_ns, newest_ns, received_ns, silence_ns, paused_ns FROM audit_sources", nil, func(scan func(...any) error) error {
+			var name string
+			var condition, since, oldest, newest, received int64
+			var silence, pause time.Duration
+			if err := scan(&name, &condition, &since, &oldest, &newest, &received, &silence, &pause); err != nil {
 				return err
 			}
-			s.condition, s.since = collectorv1.AuditCondition(condition), moment(since)
-			s.oldest, s.newest, s.received = moment(oldest), moment(newest), moment(received)
-			if err := tx.Rows(ctx, "SELECT since_ns, until_ns, bound_ns, reason FROM audit_holes WHERE source = ? ORDER BY since_ns", []any{s.name}, func(scan func(...any) error) error {
-				var x hole
-				var since, until int64
-				if err := scan(&since, &until, &x.bound, &x.reason); err != nil {
-					return err
-				}
-				x.span = span{moment(since), moment(until)}
+			if s := h.kept(name); s != nil {
+				s.condition, s.since, s.silence, s.pause = collectorv1.AuditCondition(condition), moment(since), silence, pause
+				s.oldest, s.newest, s.received = moment(oldest), moment(newest), moment(received)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if err := tx.Rows(ctx, "SELECT source, since_ns, until_ns, bound_ns, reason FROM audit_holes ORDER BY since_ns", nil, func(scan func(...any) error) error {
+			var name string
+			var x hole
+			var since, until int64
+			if err := scan(&name, &since, &until, &x.bound, &x.reason); err != nil {
+				return err
+			}
+			x.span = span{moment(since), moment(until)}
+			if s := h.kept(name); s != nil {
 				s.holes = append(s.holes, x)
-				return nil
-			}); err != nil {
-				return err
 			}
+			return nil
+		}); err != nil {
+			return err
 		}
 		return tx.Rows(ctx, "SELECT id, source, since_ns, until_ns, reason, count, filled FROM audit_gaps ORDER BY id", nil, func(scan func(...any) error) error {
 			g := &gap{}
@@ -120,6 +134,25 @@ func (h *Health) load(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("read the state of the audit sources: %w", err)
+	}
+	return nil
+}
+
+// serverMark stands between a source's name and a server's, in rows of the server.
+const serverMark = "\n"
+
+// kept is the source that a row is of, or its server; nil: it is not configured any more.
+func (h *Health) kept(name string) *source {
+	for _, s := range h.sources {
+		if s.name == name {
+			return s
+		}
+	}
+	name, server, _ := strings.Cut(name, serverMark)
+	for _, s := range h.sources {
+		if s.name == name {
+			return s.server(server)
+		}
 	}
 	return nil
 }

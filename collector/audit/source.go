@@ -86,6 +86,9 @@ type source struct {
 	drained        bool      // of a file: all that was there has been read
 	recent, before delays
 
+	servers []*source // of a webhook: who sends
+	back    time.Time // when the source came, or came again
+
 	events, repeated, unreadable, tooLarge, refused uint64
 	lost                                            map[string]*loss // by reason, to be told
 }
@@ -226,7 +229,17 @@ func (s *source) missing() []span {
 	for _, h := range s.holes {
 		out = append(out, h.span)
 	}
-	return append(out, span{s.newest, never})
+	out = append(out, span{s.newest, never})
+	// What one server did not bring others cannot.
+	for _, one := range s.servers {
+		if !one.settled() {
+			continue
+		}
+		for _, h := range one.holes {
+			out = either(out, []span{h.span})
+		}
+	}
+	return out
 }
 
 // judge says how the source is now.
@@ -240,10 +253,22 @@ func (s *source) judge(now time.Time) {
 		condition, since = collectorv1.AuditCondition_AUDIT_CONDITION_STALE, s.received
 	default:
 		condition = collectorv1.AuditCondition_AUDIT_CONDITION_RECEIVING
+		if s.back.IsZero() {
+			s.back = now
+		}
 		if s.condition != condition {
 			since = now
 		}
 	}
+	if condition != collectorv1.AuditCondition_AUDIT_CONDITION_RECEIVING {
+		s.back = time.Time{}
+	} else if quiet := s.quiet(now); len(quiet) > 0 {
+		condition, since = collectorv1.AuditCondition_AUDIT_CONDITION_STALE, quiet[0].received
+		for _, one := range quiet {
+			since = earlier(since, one.received)
+		}
+	}
+	s.expire(now)
 	s.condition, s.since = condition, since
 }
 
@@ -278,6 +303,8 @@ func (s *source) explain(now time.Time) string {
 	switch {
 	case s.condition == collectorv1.AuditCondition_AUDIT_CONDITION_CONFIGURED:
 		return "nothing has come yet"
+	case s.condition == collectorv1.AuditCondition_AUDIT_CONDITION_STALE && !s.back.IsZero():
+		return s.explainQuiet(now)
 	case s.condition == collectorv1.AuditCondition_AUDIT_CONDITION_STALE:
 		return fmt.Sprintf("nothing has come for %s, usual are at most %s", now.Sub(s.received).Round(time.Second), s.silence.Round(time.Second))
 	case s.skewed() && skew < 0:

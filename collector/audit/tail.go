@@ -247,7 +247,7 @@ func (t *Tail) hand(ctx context.Context, f *logFile) error {
 
 func (t *Tail) store(ctx context.Context) error {
 	if len(t.events) > 0 {
-		if _, err := t.intake.Take(ctx, t.name, t.events); err != nil {
+		if _, err := t.intake.Take(ctx, t.name, "", t.events); err != nil {
 			return err
 		}
 		t.events, t.bytes = nil, 0

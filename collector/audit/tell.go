@@ -128,6 +128,9 @@ func gist(state *collectorv1.AuditState) string {
 	text := state.Condition.String()
 	for _, s := range state.Sources {
 		text += fmt.Sprint("\n", s.Name, s.Condition, s.Skewed)
+		for _, one := range s.Servers {
+			text += fmt.Sprint("\n", one.Name, one.Condition)
+		}
 	}
 	return text
 }
@@ -145,7 +148,8 @@ func (h *Health) state(now time.Time) *collectorv1.AuditState {
 	for _, s := range h.sources {
 		m := &collectorv1.AuditSource{Name: s.name, Kind: string(s.kind), Condition: s.condition, Since: timestamppb.New(s.since),
 			Newest: stamp(s.newest), Received: stamp(s.received), Skewed: s.skewed(), Reason: s.explain(now),
-			Events: s.events, Repeated: s.repeated, Unreadable: s.unreadable, TooLarge: s.tooLarge, Refused: s.refused}
+			Events: s.events, Repeated: s.repeated, Unreadable: s.unreadable, TooLarge: s.tooLarge, Refused: s.refused,
+			Servers: s.serverStates(now)}
 		if skew, delay, known := s.lateness(); known {
 			m.Skew, m.Delay = durationpb.New(skew), durationpb.New(delay)
 		}

@@ -64,7 +64,8 @@ func (h *Webhook) Wait() { h.underWay.Wait() }
 func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.underWay.Add(1)
 	defer h.underWay.Done()
-	err := h.serve(w, r)
+	of := request{server: serverOf(r), length: r.ContentLength}
+	err := h.serve(w, r, &of)
 	code := http.StatusOK
 	var refused *refusal
 	switch {
@@ -73,7 +74,7 @@ func (h *Webhook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil: // the log's: it has no room, or its disk fails
 		code = http.StatusServiceUnavailable
 	}
-	h.intake.health.answered(h.name, code, r.ContentLength)
+	h.intake.health.answered(h.name, code, of)
 	if err == nil {
 		return
 	}
@@ -92,7 +93,8 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.text }
 
-func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) error {
+// serve notes in of what the body is, if it is read.
+func (h *Webhook) serve(w http.ResponseWriter, r *http.Request, of *request) error {
 	switch {
 	case !h.allowed(r):
 		return &refusal{http.StatusUnauthorized, "the bearer token is missing or wrong, or the client certificate is of somebody else"}
@@ -118,13 +120,14 @@ func (h *Webhook) serve(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return &refusal{http.StatusBadRequest, fmt.Sprintf("read the body: %v", err)}
 	}
+	of.body = sha256.Sum256(body)
 	events, bad, err := audit.DecodeList(body)
 	if err != nil {
 		return &refusal{http.StatusBadRequest, err.Error()}
 	}
 	// What is being stored is stored to its end, though the caller is gone: he comes again,
 	// and is told then that it is there.
-	if _, err := h.intake.Take(context.WithoutCancel(r.Context()), h.name, events); err != nil {
+	if _, err := h.intake.Take(context.WithoutCancel(r.Context()), h.name, of.server, events); err != nil {
 		return err
 	}
 	for _, e := range bad { // once the rest is safe: it comes no more
