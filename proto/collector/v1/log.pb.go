@@ -28,7 +28,8 @@ const (
 )
 
 // AuditCondition is what can be said of a source, or of all of a cluster's together: a
-// webhook speaks for every API server of the cluster, log files only all together.
+// webhook speaks for every API server of the cluster, as long as each that sent still does,
+// log files only all together.
 type AuditCondition int32
 
 const (
@@ -38,7 +39,8 @@ const (
 	// Nothing has come yet.
 	AuditCondition_AUDIT_CONDITION_CONFIGURED AuditCondition = 2
 	AuditCondition_AUDIT_CONDITION_RECEIVING  AuditCondition = 3
-	// Something came, and then nothing for longer than an API server is ever silent.
+	// Something came, and then nothing for longer than an API server is ever silent, or nothing
+	// of one of a webhook's API servers.
 	AuditCondition_AUDIT_CONDITION_STALE AuditCondition = 4
 )
 
@@ -294,8 +296,8 @@ type AuditState struct {
 	// Since when, by the collector's clock.
 	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
 	// The latest stage time that came, by the API server's clock: later requests are not
-	// known. Of several log files, which are of one API server each, that of the one that is
-	// behind. Absent: nothing came yet.
+	// known. Of several log files, which are of one API server each, and of several API
+	// servers of a webhook, that of the one that is behind. Absent: nothing came yet.
 	Newest *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=newest,proto3" json:"newest,omitempty"`
 	// How late, by the collector's clock, events came in the last minutes: the latest of
 	// them, skew taken out. Who waits for a record waits longer.
