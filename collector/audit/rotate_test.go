@@ -148,7 +148,7 @@ func (r *rotator) number(copied bool) {
 // However often a log is rotated while it is read, each line comes once and in its order,
 // nothing is taken for a loss, and who chooses the ids of his requests cannot hide any.
 func TestTailReadsThroughRotations(t *testing.T) {
-	const rotations = 600
+	const rotations = 300
 	for name, rotate := range map[string]func(*rotator){
 		"renamed":           (*rotator).rename,
 		"numbered":          func(r *rotator) { r.number(false) },
