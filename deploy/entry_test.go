@@ -1,10 +1,17 @@
 package deploy
 
 import (
+	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	"github.com/seawall-security/seawall/internal/audit"
 	"github.com/seawall-security/seawall/internal/testkube"
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
 
 const (
@@ -46,6 +53,30 @@ func enter(t *testing.T, client *testkube.Client, kubelet *testkube.Kubelet) {
 		stream.Close()
 		if got := kubelet.Asked()[before:]; !slices.Equal(got, []string{e.kubelet}) {
 			t.Errorf("%s: %d, the kubelet is asked for %q, want %q", e.query, code, got, e.kubelet)
+		}
+	}
+}
+
+// entered checks that what is made of the API server's record is what the kubelet was asked for.
+func entered(t *testing.T, log string) {
+	t.Helper()
+	found := map[string]*auditv1.Entry{}
+	for line := range strings.Lines(log) {
+		if e, err := audit.Decode([]byte(line)); err == nil && e.GetEntry() != nil {
+			_, query, _ := strings.Cut(e.RequestUri, "?")
+			found[query] = e.Entry
+		}
+	}
+	for _, e := range entries {
+		path, query, _ := strings.Cut(e.kubelet, "?")
+		asked, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &auditv1.Entry{Namespace: "shop", Pod: "two", Container: path[strings.LastIndexByte(path, '/')+1:],
+			Command: asked["command"], Tty: asked.Has("tty"), Stdin: asked.Has("input")}
+		if diff := cmp.Diff(want, found[e.query], protocmp.Transform()); diff != "" {
+			t.Errorf("%s: (-the kubelet was asked, +the record is read)\n%s", e.query, diff)
 		}
 	}
 }

@@ -153,6 +153,7 @@ func TestKubeAuditPolicy(t *testing.T) {
 	c.Stop(t)
 	recorded, text := readLog(t, log)
 	tried(t, "trick", recorded, webhook.events())
+	entered(t, text)
 	for n, r := range requests {
 		events := recorded[fmt.Sprintf("case-%03d", n)]
 		if got, want := summary(events), r.want; got != want && got != strings.TrimSpace(want+" ResponseComplete") {
