@@ -29,7 +29,7 @@ func (w *world) take(source string, events ...*auditv1.Event) {
 	for i, e := range events {
 		events[i] = proto.CloneOf(e)
 	}
-	if _, err := w.intake.Take(w.t.Context(), source, events); err != nil {
+	if _, err := w.intake.Take(w.t.Context(), source, "", events); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -114,13 +114,13 @@ func TestUnfinished(t *testing.T) {
 		}, ""},
 		{"a refused request that does not come again", func(w *world, at time.Time) {
 			w.take("webhook", patched("a", at, received))
-			w.health.answered("webhook", http.StatusServiceUnavailable, 1000)
+			w.health.answered("webhook", http.StatusServiceUnavailable, request{length: 1000})
 		}, ""},
 		{"a refused request that comes again", func(w *world, at time.Time) {
 			w.take("webhook", patched("a", at, received))
-			w.health.answered("webhook", http.StatusServiceUnavailable, 1000)
+			w.health.answered("webhook", http.StatusServiceUnavailable, request{length: 1000})
 			w.lasts(30*time.Second, w.by("webhook"))
-			w.health.answered("webhook", http.StatusOK, 1000)
+			w.health.answered("webhook", http.StatusOK, request{length: 1000})
 		}, "a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
