@@ -16,11 +16,11 @@ import (
 func downOf(t testing.TB, folder string) (*session, func()) {
 	t.Helper()
 	const first = uint64(100)
-	s, err := spool.Open(folder, spool.Options{Lanes: []spool.Lane{detections, telemetry}})
+	s, err := spool.Open(folder, spool.Options{Lanes: []spool.Lane{detections, entries, telemetry}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []spool.Lane{detections, telemetry} {
+	for _, name := range []spool.Lane{detections, entries, telemetry} {
 		for i := range uint64(6) {
 			if err := s.Append(name, spool.Entry{Sequence: first + i, Data: []byte{1}}); err != nil {
 				t.Fatal(err)
@@ -35,10 +35,13 @@ func downOf(t testing.TB, folder string) (*session, func()) {
 	if down.detections, err = u.openLane(detections, sensorv1.Lane_LANE_DETECTIONS, welcome); err != nil {
 		t.Fatal(err)
 	}
+	if down.entries, err = u.openLane(entries, sensorv1.Lane_LANE_ENTRIES, welcome); err != nil { // a guest of telemetry's
+		t.Fatal(err)
+	}
 	if down.telemetry, err = u.openLane(telemetry, sensorv1.Lane_LANE_TELEMETRY, welcome); err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range []*lane{down.detections, down.telemetry} {
+	for _, l := range []*lane{down.detections, down.entries, down.telemetry} {
 		for range 3 {
 			var items []*sensorv1.Item
 			for range 2 {
@@ -78,6 +81,9 @@ func TestAcks(t *testing.T) {
 		"another boot, and too far": {sensorv1.Lane_LANE_DETECTIONS, "other", 1 << 40, 3, true},
 		"a lane that there is not":  {77, "boot", 101, 3, true},
 		"the other lane":            {sensorv1.Lane_LANE_TELEMETRY, "boot", 105, 3, false},
+		"its guest":                 {sensorv1.Lane_LANE_TELEMETRY, "boot" + guestBoot, 105, 3, false},
+		"its guest, and too far":    {sensorv1.Lane_LANE_TELEMETRY, "boot" + guestBoot, 106, 3, true},
+		"a lane that was not sent":  {sensorv1.Lane_LANE_ENTRIES, "boot", 101, 3, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, done := downOf(t, t.TempDir())
@@ -93,6 +99,11 @@ func TestAcks(t *testing.T) {
 			acked := map[spool.Lane]uint64{}
 			for _, l := range s.uplink.spool.Stats().Lanes {
 				acked[l.Lane] = l.Acked
+			}
+			for name, of := range map[spool.Lane]bool{telemetry: test.boot == "boot", entries: test.boot == "boot"+guestBoot} {
+				if of = of && test.lane == sensorv1.Lane_LANE_TELEMETRY && !test.broken; (acked[name] > 0) != of {
+					t.Errorf("%d of %s are acknowledged", acked[name], name)
+				}
 			}
 			if got := acked[detections]; got != uint64(2*(3-test.left)) {
 				t.Errorf("%d entries left the spool", got)

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -32,6 +33,8 @@ func TestDowntimeIsOneGap(t *testing.T) {
 	c := newCollector(t)
 	c.listenAnywhere()
 	o := c.options()
+	// What stops waits for as long as it takes until all is acknowledged.
+	o.Wait = func(ctx context.Context, _ time.Duration) error { <-ctx.Done(); return ctx.Err() }
 	began := time.Now().Add(-time.Hour)
 	at := func(minutes int) time.Time { return began.Add(time.Duration(minutes) * time.Minute) }
 	life := func(from, to int, end bool, want ...string) {

@@ -18,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/seawall-security/seawall/internal/testcontainerd"
 	"github.com/seawall-security/seawall/internal/testkube"
@@ -228,15 +229,29 @@ func (w *world) reached(auditID string, port uint32) {
 // and the time is one gap.
 func (w *world) restart(kubeconfig, pod string) {
 	w.Helper()
-	words := "/bin/busybox head -n 1 " + testcontainerd.SecretFile
+	// It stands for longer than the agent is away, so that it may have begun what comes then.
+	const space = "${IFS}"
+	words := "/bin/busybox sh -c " + strings.Join([]string{"/bin/busybox", "cat", testcontainerd.SecretFile + ";/bin/busybox", "sleep", "15"}, space)
 	stopped := time.Now()
 	w.stopAgent()
-	if out := w.runs(w.kubectl(kubeconfig, "exec "+pod+" -c main -- "+words)); !strings.HasPrefix(out, "root:") {
-		w.Errorf("exec printed %q", out)
+	c := w.kubectl(kubeconfig, "exec "+pod+" -c main -- "+words)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		w.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("root:"))); err != nil {
+		w.Errorf("exec printed nothing: %v", err)
 	}
 	w.runAgent()
 	started := time.Now()
 	w.pastTheAPI(pod, words)
+	_, _ = io.Copy(io.Discard, out)
+	if err := c.Wait(); err != nil {
+		w.Error(err)
+	}
 	ids := w.audited()["exec"]
 	if len(ids) != 2 {
 		w.Fatalf("the API server recorded %v", ids)
@@ -248,7 +263,7 @@ func (w *world) restart(kubeconfig, pod string) {
 			continue
 		}
 		for _, g := range a.GetGaps() {
-			if g.GetStage() == "agent" && g.GetSince() != nil {
+			if g.GetStage() == "agent" && g.GetSince() != nil && !slices.ContainsFunc(gaps, func(known *sensorv1.Gap) bool { return proto.Equal(known, g) }) {
 				gaps = append(gaps, g)
 			}
 		}
