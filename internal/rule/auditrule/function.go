@@ -25,7 +25,7 @@ const (
 // acceptsJSON are the functions that take any value and fail on none.
 var acceptsJSON = map[string]bool{
 	functionPresent: true, "text": true, "number": true, "image": true, "clean": true, "under": true, "base": true, "ext": true,
-	"lower": true, "join": true, "certificate_request": true, "in_network": true, "is_private": true,
+	"lower": true, "join": true, "certificate_request": true, "in_network": true, "is_private": true, "is_controller": true,
 	overloads.StartsWith: true, overloads.EndsWith: true, overloads.Contains: true,
 }
 
@@ -88,6 +88,8 @@ func (l *language) functions() []cel.EnvOption {
 			cel.MemberOverload("extra_get", []*cel.Type{cel.MapType(text, cel.ObjectType("seawall.audit.v1.Values")), text}, text, cel.BinaryBinding(valueOf))),
 		ofClass("is_person", person), ofClass("is_service_account", serviceAccount), ofClass("is_node", node),
 		ofClass("is_system", system), ofClass("is_anonymous", anonymous),
+		ofUser("is_control_plane", cel.BoolType, func(u *auditv1.User) ref.Val { return types.Bool(isControlPlane(u.GetName())) }),
+		unary("is_controller", true, cel.BoolType, func(v ref.Val) ref.Val { return types.Bool(controllers[textOf(v)]) }),
 		ofUser("account_namespace", text, func(u *auditv1.User) ref.Val {
 			namespace, _ := account(u.GetName())
 			return types.String(namespace)

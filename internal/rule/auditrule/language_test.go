@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,6 +46,8 @@ func TestConditions(t *testing.T) {
 		condition string
 		want      bool
 	}{
+		{`as_became && !as_became == false`, true},
+		{`!actor.is_control_plane() && "job-controller".is_controller() && !"web".is_controller() && !manifest.nothing.is_controller()`, true},
 		{`verb == "create" && object.resource == "pods" && object.namespace == "shop"`, true},
 		{`code == 201u && allowed && !denied`, true},
 		{`actor.name == "alice" && "developers" in actor.groups`, true},
@@ -128,12 +131,26 @@ func TestManifest(t *testing.T) {
 			`[{"op":"test","path":"/a","value":1},{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"bad"}]`, ""), true},
 		"JSON patch that adds":    {of("patch", "pods", `[{"op":"add","path":"/spec/containers/-","value":{"image":"bad"}}]`, ""), true},
 		"JSON patch that removes": {of("patch", "pods", `[{"op":"remove","path":"/spec/containers/0","value":{"image":"bad"}}]`, ""), false},
-		"list":                    {of("list", "pods", "", `{"kind":"PodList","spec":{"containers":[{"image":"bad"}]}}`), false},
-		"options of a deletion":   {of("delete", "pods", `{"kind":"DeleteOptions","spec":{"containers":[{"image":"bad"}]}}`, ""), false},
-		"no pod":                  {of("create", "services", `{"kind":"Service","spec":{"containers":[{"image":"bad"}]}}`, ""), false},
-		"no JSON":                 {of("create", "pods", `{"kind`, "x"), false},
-		"wrong types":             {of("create", "pods", `{"spec":[{"containers":3}]}`, `{"spec":"x"}`), false},
-		"wrong elements":          {of("create", "pods", `{"spec":{"containers":[3,"x",null,[]]}}`, ``), false},
+		"JSON patch that moves": {of("patch", "pods",
+			`[{"op":"add","path":"/x","value":[{"image":"bad"}]},{"op":"move","from":"/x","path":"/spec/containers"}]`, ""), true},
+		"JSON patch that copies": {of("patch", "deployments",
+			`[{"op":"add","path":"/a~1b/0","value":{"image":"bad"}},{"op":"copy","from":"/a~1b/0","path":"/spec/template/spec/containers/-"}]`, ""), true},
+		"JSON patch that copies what is not known": {of("patch", "pods", `[{"op":"copy","from":"/x","path":"/spec/containers"}]`, ""), false},
+		"pod, answered by its metadata": {of("create", "pods", `{"kind":"Pod","spec":{"containers":[{"image":"bad"}]}}`,
+			`{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{}}`), true},
+		"pod, answered by a table": {of("update", "pods", `{"kind":"Pod","spec":{"containers":[{"image":"bad"}]}}`, `{"kind":"Table","apiVersion":"meta.k8s.io/v1"}`), true},
+		"patch, answered by metadata": {of("patch", "deployments", `{"spec":{"template":{"spec":{"containers":[{"image":"bad"}]}}}}`,
+			`{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","spec":{}}`), true},
+		"JSON patch, answered by metadata": {of("patch", "deployments", `[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"bad"}]`,
+			`{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","spec":{}}`), true},
+		"patch, the object became another": {of("patch", "deployments", `{"spec":{"template":{"spec":{"containers":[{"image":"bad"}]}}}}`,
+			`{"kind":"Deployment","apiVersion":"apps/v1","spec":{"template":{"spec":{"containers":[{"image":"good"}]}}}}`), false},
+		"list":                  {of("list", "pods", "", `{"kind":"PodList","spec":{"containers":[{"image":"bad"}]}}`), false},
+		"options of a deletion": {of("delete", "pods", `{"kind":"DeleteOptions","spec":{"containers":[{"image":"bad"}]}}`, ""), false},
+		"no pod":                {of("create", "services", `{"kind":"Service","spec":{"containers":[{"image":"bad"}]}}`, ""), false},
+		"no JSON":               {of("create", "pods", `{"kind`, "x"), false},
+		"wrong types":           {of("create", "pods", `{"spec":[{"containers":3}]}`, `{"spec":"x"}`), false},
+		"wrong elements":        {of("create", "pods", `{"spec":{"containers":[3,"x",null,[]]}}`, ``), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := matcher(t, oneRule(`condition: containers.exists(c, c.image == "bad")`))
@@ -173,4 +190,54 @@ func TestEmptyEvent(t *testing.T) {
 		}
 	}
 	read("", e.ProtoReflect().Descriptor(), 0)
+}
+
+// Of many copies only so many are made.
+func TestEndlessPatch(t *testing.T) {
+	patch := `[{"op":"add","path":"/a","value":[` + strings.TrimSuffix(strings.Repeat("1,", 60_000), ",") + `]}`
+	for i := range 900 {
+		patch += fmt.Sprintf(`,{"op":"copy","from":"/a","path":"/b%d"}`, i)
+	}
+	patch += "]"
+	e := create("1", "")
+	e.Verb, e.Request = "patch", []byte(patch)
+	m := matcher(t, oneRule(`condition: size(manifest.a) == 60000 && has(manifest.b0) && !has(manifest.b1) && !has(manifest.b899)`))
+	if len(m.Match(e, day)) != 1 {
+		t.Error("a patch that doubles itself is put together as a whole, or not at all")
+	}
+}
+
+func TestUsers(t *testing.T) {
+	for name, test := range map[string]struct {
+		user *auditv1.User
+		want string
+	}{
+		"person":                      {&auditv1.User{Name: "alice"}, "person"},
+		"administrator of kubeadm":    {&auditv1.User{Name: "kubernetes-admin", Groups: []string{"system:masters"}}, "person"},
+		"administrator of k3s":        {&auditv1.User{Name: "system:admin", Groups: []string{"system:masters", "system:authenticated"}}, "person"},
+		"administrator of OpenShift":  {&auditv1.User{Name: "system:admin"}, "person"},
+		"all power under a name":      {&auditv1.User{Name: "system:backdoor", Groups: []string{"system:masters"}}, "person"},
+		"API server, of all power":    {&auditv1.User{Name: "system:apiserver", Groups: []string{"system:masters"}}, "system control plane"},
+		"scheduler":                   {&auditv1.User{Name: "system:kube-scheduler"}, "system control plane"},
+		"something of the system":     {&auditv1.User{Name: "system:bootstrap:abcdef"}, "system"},
+		"add-ons of EKS":              {&auditv1.User{Name: "eks:addon-manager"}, "system control plane"},
+		"AKS":                         {&auditv1.User{Name: "aksService", Groups: []string{"system:masters"}}, "system control plane"},
+		"GKE":                         {&auditv1.User{Name: "system:gke-controller-manager"}, "system control plane"},
+		"node":                        {&auditv1.User{Name: "system:node:a"}, "node"},
+		"account":                     {&auditv1.User{Name: "system:serviceaccount:shop:web"}, "account"},
+		"controller":                  {&auditv1.User{Name: "system:serviceaccount:kube-system:job-controller"}, "account control plane"},
+		"controller's name elsewhere": {&auditv1.User{Name: "system:serviceaccount:shop:job-controller"}, "account"},
+		"controller-like name":        {&auditv1.User{Name: "system:serviceaccount:kube-system:evil-controller"}, "account"},
+		"controller of OpenShift":     {&auditv1.User{Name: "system:serviceaccount:openshift-infra:build-controller"}, "account control plane"},
+		"anonymous, claiming all":     {&auditv1.User{Name: "x", Groups: []string{"system:unauthenticated", "system:masters"}}, "anonymous"},
+	} {
+		m := matcher(t, oneRule(`summary: |
+  (actor.is_person() ? "person" : "") + (actor.is_system() ? "system" : "") + (actor.is_node() ? "node" : "") + (actor.is_service_account() ? "account" : "") +
+  (actor.is_anonymous() ? "anonymous" : "") + (actor.is_control_plane() ? " control plane" : "")`))
+		e := create("1", podBody)
+		e.User = test.user
+		if got := m.Match(e, day); len(got) != 1 || got[0].Summary != test.want {
+			t.Errorf("%s is %v, want %s", name, got, test.want)
+		}
+	}
 }

@@ -14,6 +14,7 @@ const (
 	maxOperations  = 1000
 	maxPatchDepth  = 32
 	maxPatchedList = 1000
+	maxCopied      = 100_000 // parts that are copied from one place to another
 )
 
 // parse reads a body; nil: there is none.
@@ -35,12 +36,8 @@ func manifestOf(e *auditv1.Event, request, response any) any {
 	default:
 		return nil
 	}
-	if o, ok := response.(map[string]any); ok {
-		switch o["kind"] {
-		case "Status", "Table":
-		default:
-			return o
-		}
+	if isAsked(e.GetObject(), response) {
+		return response
 	}
 	if e.Verb == "get" || e.Verb == "delete" { // what is sent are options
 		return nil
@@ -50,6 +47,37 @@ func manifestOf(e *auditv1.Event, request, response any) any {
 		return patched(operations)
 	}
 	return request
+}
+
+// isAsked reports whether an answer is the object that was asked for. A client can have its
+// metadata, or a table, in its place.
+func isAsked(o *auditv1.Object, answer any) bool {
+	kind, _ := below(answer, "kind").(string)
+	version, _ := below(answer, "apiVersion").(string)
+	switch {
+	case kind == "" || kind == "Status":
+		return false
+	case pluralOf(kind) == o.GetResource():
+		return true
+	}
+	// A resource may go by any plural. What is answered instead is of a group of its own.
+	group, _, ok := strings.Cut(version, "/")
+	if !ok {
+		group = ""
+	}
+	return version != "" && group == o.GetApiGroup()
+}
+
+// pluralOf is what a kind's resource is called, if nobody chose another name.
+func pluralOf(kind string) string {
+	name := strings.ToLower(kind)
+	switch {
+	case strings.HasSuffix(name, "s"):
+		return name + "es"
+	case strings.HasSuffix(name, "y"):
+		return strings.TrimSuffix(name, "y") + "ies"
+	}
+	return name + "s"
 }
 
 // podOf is the pod that a manifest describes: of a Pod, a workload's template, a CronJob's
@@ -97,25 +125,99 @@ func below(value any, path ...string) any {
 // patched is what the operations of a JSON patch put where, of an object that is not known.
 func patched(operations []any) any {
 	var made any
+	copied := 0
 	for _, operation := range operations[:min(len(operations), maxOperations)] {
-		switch below(operation, "op") {
-		case "add", "replace":
-		default:
-			continue
-		}
-		path, ok := below(operation, "path").(string)
+		to, ok := pointer(below(operation, "path"))
 		if !ok {
 			continue
 		}
-		steps := strings.Split(strings.TrimPrefix(path, "/"), "/")
-		if path == "" {
-			steps = nil
+		value := below(operation, "value")
+		switch below(operation, "op") {
+		case "add", "replace":
+		case "copy", "move": // of what was put before: the rest is not known
+			from, ok := pointer(below(operation, "from"))
+			if !ok || copied > maxCopied {
+				continue
+			}
+			var size int
+			value, size = copyOf(at(made, from))
+			if copied += size; value == nil || copied > maxCopied {
+				continue
+			}
+		default:
+			continue
 		}
-		if len(steps) <= maxPatchDepth {
-			made = put(made, steps, below(operation, "value"))
-		}
+		made = put(made, to, value)
 	}
 	return settled(made)
+}
+
+// pointer is the parts of one into JSON.
+func pointer(written any) ([]string, bool) {
+	path, ok := written.(string)
+	if path == "" {
+		return nil, ok
+	}
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i, part := range parts {
+		parts[i] = unescapePointer.Replace(part)
+	}
+	return parts, len(parts) <= maxPatchDepth
+}
+
+var unescapePointer = strings.NewReplacer("~1", "/", "~0", "~")
+
+// at is what stands at a path of what was put together; nil: nothing.
+func at(there any, path []string) any {
+	for _, step := range path {
+		switch in := there.(type) {
+		case map[string]any:
+			there = in[step]
+		case *sparse:
+			there = in.elements[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(in) {
+				return nil
+			}
+			there = in[i]
+		default:
+			return nil
+		}
+	}
+	return there
+}
+
+// copyOf is a value that can be changed apart from the first, and of how many parts it is.
+func copyOf(value any) (made any, size int) {
+	size = 1
+	add := func(part any) any {
+		of, n := copyOf(part)
+		size += n
+		return of
+	}
+	switch v := value.(type) {
+	case *sparse:
+		elements := make([]any, 0, len(v.elements))
+		for _, at := range sortedKeys(v.elements) {
+			elements = append(elements, add(v.elements[at]))
+		}
+		return elements, size
+	case map[string]any:
+		fields := make(map[string]any, len(v))
+		for name, field := range v {
+			fields[name] = add(field)
+		}
+		return fields, size
+	case []any:
+		elements := make([]any, len(v))
+		for i := range v {
+			elements[i] = add(v[i])
+		}
+		return elements, size
+	default:
+		return v, size
+	}
 }
 
 // sparse is a list of which only some elements are known.
@@ -129,7 +231,7 @@ func put(there any, path []string, value any) any {
 	if len(path) == 0 {
 		return value
 	}
-	step := strings.NewReplacer("~1", "/", "~0", "~").Replace(path[0])
+	step := path[0]
 	switch at := there.(type) {
 	case map[string]any:
 		at[step] = put(at[step], path[1:], value)

@@ -39,6 +39,7 @@ func ownVariables() []variable {
 		{"manifest", cel.DynType, func(r *request) ref.Val {
 			return wrap(manifestOf(r.event, unwrap(r.of("request")), unwrap(r.of("response"))))
 		}},
+		{"as_became", cel.BoolType, func(r *request) ref.Val { return types.Bool(isAsked(r.event.GetObject(), unwrap(r.of("response")))) }},
 		{"pod", cel.DynType, func(r *request) ref.Val { return wrap(podOf(r.event, unwrap(r.of("manifest")))) }},
 		{"containers", cel.DynType, func(r *request) ref.Val { return &jsonList{elements: containersOf(unwrap(r.of("pod")))} }},
 		{"actor", userType, func(r *request) ref.Val { return r.adapter.NativeToValue(actorOf(r.event)) }},
