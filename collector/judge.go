@@ -93,7 +93,7 @@ func (j *judge) run(ctx context.Context) error {
 }
 
 // Observe implements audit.Coverage.
-func (j *judge) Observe(e *auditv1.Event) { j.seen.Observe(e) }
+func (j *judge) Observe(e *auditv1.Event) { j.seen.Observe(j.set.Load(), e) }
 
 // Blind implements audit.Coverage.
 func (j *judge) Blind() []*collectorv1.BlindRule {

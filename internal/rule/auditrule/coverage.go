@@ -2,6 +2,7 @@ package auditrule
 
 import (
 	"cmp"
+	"container/list"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,49 +13,92 @@ import (
 )
 
 const (
-	// maxObserved bounds the pairs of verb and resource that are told apart.
-	maxObserved = 4096
+	// maxObserved bounds the pairs of verb and resource that are told apart: some hundred,
+	// unless rules leave the resource open. The one that was longest not seen goes.
+	maxObserved = 1024
+	// maxNameBytes is what names of groups and resources have at most (RFC 1123).
+	maxNameBytes = 253
 	// observedFor is how long a level counts after it was seen last, by the requests' time:
 	// policies log some users' requests less than others', and policies change.
 	observedFor = time.Hour
 )
 
-// Coverage is how much the audit policy in force records, as its events show. It is for one
-// goroutine.
+// Coverage is how much the audit policy in force records of what rules look at, as its
+// events show. It is for one goroutine.
 type Coverage struct {
-	observed map[observedKey]observed
+	observed map[observedKey]*list.Element // of *observed
+	order    *list.List                    // the one that was seen last in front
 }
 
 type observedKey struct{ verb, group, resource, subresource string }
 
 // observed is the highest level that was seen lately.
 type observed struct {
+	key   observedKey
 	level auditv1.Level
 	at    int64 // seconds
 }
 
 // NewCoverage makes one that has seen nothing.
-func NewCoverage() *Coverage { return &Coverage{observed: make(map[observedKey]observed)} }
+func NewCoverage() *Coverage {
+	return &Coverage{observed: make(map[observedKey]*list.Element), order: list.New()}
+}
 
-// Observe takes the level of an event in. It allocates nothing for what it knows.
-func (c *Coverage) Observe(e *auditv1.Event) {
+// Observe takes the level of an event in, if a rule of the set needs one for such requests.
+// Requests that failed do not count, for they may be about anything; nor do those of nodes
+// and the control plane, which policies record less of, and rules leave alone. It allocates
+// nothing for what it knows.
+func (c *Coverage) Observe(set *Set, e *auditv1.Event) {
 	o := e.GetObject()
-	if o.GetResource() == "" || e.Level == auditv1.Level_LEVEL_UNSPECIFIED {
+	if o.GetResource() == "" || e.Level == auditv1.Level_LEVEL_UNSPECIFIED || !isAllowed(e.Code) {
 		return
 	}
 	key := observedKey{e.Verb, o.ApiGroup, o.Resource, o.Subresource}
-	known, ok := c.observed[key]
-	at := e.GetRequestTime().GetSeconds()
-	switch {
-	case !ok && len(c.observed) >= maxObserved:
-		return
-	case !ok:
-		key = observedKey{strings.Clone(key.verb), strings.Clone(key.group), strings.Clone(key.resource), strings.Clone(key.subresource)}
-	case e.Level < known.level && at-known.at < int64(observedFor/time.Second):
+	if !set.needsBodyOf(key) || classOf(e.User) == node || isControlPlane(e.User.GetName()) {
 		return
 	}
-	c.observed[key] = observed{e.Level, max(at, known.at)}
+	at := e.GetRequestTime().GetSeconds()
+	place := c.observed[key]
+	if place == nil {
+		if len(key.group) > maxNameBytes || len(key.resource) > maxNameBytes || len(key.subresource) > maxNameBytes {
+			return
+		}
+		if c.order.Len() >= maxObserved {
+			oldest := c.order.Back()
+			delete(c.observed, oldest.Value.(*observed).key)
+			c.order.Remove(oldest)
+		}
+		key = observedKey{strings.Clone(key.verb), strings.Clone(key.group), strings.Clone(key.resource), strings.Clone(key.subresource)}
+		c.observed[key] = c.order.PushFront(&observed{key, e.Level, at})
+		return
+	}
+	c.order.MoveToFront(place)
+	known := place.Value.(*observed)
+	if e.Level < known.level && at-known.at < int64(observedFor/time.Second) {
+		return
+	}
+	known.level, known.at = e.Level, max(at, known.at)
 }
+
+// needsBodyOf reports whether a rule needs more than the metadata of such requests. The verb
+// and a resource are ones that rules name, or the API server's own.
+func (s *Set) needsBodyOf(k observedKey) bool {
+	if !slices.Contains(resourceVerbs, k.verb) {
+		return false
+	}
+	for _, places := range [...][]place{s.index[k.resource], s.any} {
+		for _, p := range places {
+			if r := s.rules[p.rule]; r.Needs != rule.AuditMetadata && covers(p.pattern, k.group, k.subresource) &&
+				(len(r.Verbs) == 0 || slices.Contains(r.Verbs, k.verb)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// resourceVerbs are those of requests for resources.
+var resourceVerbs = []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"}
 
 // Blind is a rule that cannot do what it is for, and of what.
 type Blind struct {
@@ -99,9 +143,9 @@ func (c *Coverage) Blind(set *Set) []Blind {
 		if r.Needs == rule.AuditMetadata {
 			continue
 		}
-		for key, seen := range c.observed {
-			if seen.level < b.Needs && r.isAbout(key) {
-				b.Of = append(b.Of, key.String())
+		for at := c.order.Front(); at != nil; at = at.Next() {
+			if seen := at.Value.(*observed); seen.level < b.Needs && r.isAbout(seen.key) {
+				b.Of = append(b.Of, seen.key.String())
 				b.Sees = min(b.Sees, seen.level)
 			}
 		}

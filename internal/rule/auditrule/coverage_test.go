@@ -2,6 +2,9 @@ package auditrule_test
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +23,7 @@ rules:
 		e := create("1", "")
 		e.Verb, e.Level, e.RequestTime = verb, level, at(after)
 		e.Object.Resource, e.Object.ApiGroup = resource, group
-		c.Observe(e)
+		c.Observe(set, e)
 	}
 	const metadata, request, response = auditv1.Level_LEVEL_METADATA, auditv1.Level_LEVEL_REQUEST, auditv1.Level_LEVEL_REQUEST_RESPONSE
 	for name, test := range map[string]struct {
@@ -63,12 +66,79 @@ rules:
 			}
 		})
 	}
+}
+
+const bodiless = `source: audit
+rules:
+  - {id: pods, title: T, severity: low, verbs: [create], resources: [pods], needs: request, condition: 'true', summary: verb}
+  - {id: ingresses, title: T, severity: low, resources: [ingresses], needs: request, condition: 'true', summary: verb}
+`
+
+// What somebody invents, and what he is refused, is not taken for what the policy does, and
+// costs no memory.
+func TestCoverageOfInventions(t *testing.T) {
+	set := load(t, bodiless)
 	c := auditrule.NewCoverage()
-	for i := range 10000 {
-		observe(c, "create", "x.io", fmt.Sprint("things", i), metadata, 0)
+	metadata := func(change func(*auditv1.Event)) *auditv1.Event {
+		e := create("1", "")
+		e.Level = auditv1.Level_LEVEL_METADATA
+		change(e)
+		return e
 	}
-	observe(c, "create", "", "pods", metadata, 0)
-	if n := len(c.Blind(set)); n != 0 {
-		t.Error("more is remembered than the bound says")
+	endless := strings.Repeat("x", 500_000)
+	for name, e := range map[string]*auditv1.Event{
+		"invented":        metadata(func(e *auditv1.Event) { e.Object.Resource = endless }),
+		"with a part":     metadata(func(e *auditv1.Event) { e.Object.Subresource = endless }),
+		"of a long group": metadata(func(e *auditv1.Event) { e.Object.Resource, e.Object.ApiGroup = "ingresses", endless }),
+		"invented verb":   metadata(func(e *auditv1.Event) { e.Object.Resource, e.Verb = "ingresses", endless }),
+		"without a user":  metadata(func(e *auditv1.Event) { e.Code, e.User = 401, nil }),
+		"refused":         metadata(func(e *auditv1.Event) { e.Code = 403 }),
+		"not there":       metadata(func(e *auditv1.Event) { e.Code = 404 }),
+		"not over yet":    metadata(func(e *auditv1.Event) { e.Code = 0 }),
+		"by a node":       metadata(func(e *auditv1.Event) { e.User.Name = "system:node:node-1" }),
+		"by a controller": metadata(func(e *auditv1.Event) { e.User.Name = "system:serviceaccount:kube-system:deployment-controller" }),
+	} {
+		if c.Observe(set, e); len(c.Blind(set)) > 0 {
+			t.Errorf("%s: taken for the policy", name)
+		}
 	}
+	observe := func(c *auditrule.Coverage) {
+		for i := range 100_000 {
+			c.Observe(set, metadata(func(e *auditv1.Event) {
+				e.Object.Resource, e.Object.Subresource = fmt.Sprint("things", i), fmt.Sprint(i)
+			}))
+			c.Observe(set, metadata(func(e *auditv1.Event) { e.Object.ApiGroup, e.Object.Resource = fmt.Sprint(i, ".example.net"), "things" }))
+		}
+	}
+	before := heap()
+	observe(c)
+	if grown := heap() - before; grown > 64<<10 {
+		t.Errorf("%d bytes are kept of what was invented", grown)
+	}
+	if c.Observe(set, metadata(func(*auditv1.Event) {})); len(c.Blind(set)) != 1 {
+		t.Error("a coarse policy is not learnt of any more")
+	}
+	runtime.KeepAlive(c)
+}
+
+// Of what rules leave open so much is remembered, and of new things the newest.
+func TestCoverageIsBounded(t *testing.T) {
+	set := load(t, bodiless)
+	c := auditrule.NewCoverage()
+	for i := range 5000 {
+		e := create("1", "")
+		e.Level, e.Object.Resource, e.Object.ApiGroup = auditv1.Level_LEVEL_METADATA, "ingresses", fmt.Sprintf("%d.example.net", i)
+		c.Observe(set, e)
+	}
+	blind := c.Blind(set)
+	if len(blind) != 1 || len(blind[0].Of) != 1024 || !slices.Contains(blind[0].Of, "create ingresses.4999.example.net") {
+		t.Errorf("blind %v", blind)
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
 }

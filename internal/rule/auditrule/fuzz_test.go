@@ -76,7 +76,7 @@ func FuzzMatch(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			coverage.Observe(e)
+			coverage.Observe(set, e)
 			if at := e.StageTime.AsTime(); at.After(now) {
 				now = at
 			}

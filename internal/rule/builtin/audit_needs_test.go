@@ -105,10 +105,10 @@ func TestBlindRules(t *testing.T) {
 	for _, name := range files {
 		events := eventsOf(t, name)
 		for _, e := range events {
-			full.Observe(e)
+			full.Observe(set, e)
 		}
 		for _, e := range cut(events, auditv1.Level_LEVEL_METADATA) {
-			coarse.Observe(e)
+			coarse.Observe(set, e)
 		}
 	}
 	names := func(c *auditrule.Coverage) (ids []string) {
