@@ -123,8 +123,12 @@ type AuditWindow struct {
 	// exceed. Of MeasureFirst there is neither.
 	Over  time.Duration
 	Above int64
-	// Of is the value and Weight, of MeasureScore, what one weighs.
-	Of, Weight Expression
+	// Of is the value and Weight, of MeasureScore, what one weighs. Also, of MeasureDistinct,
+	// is told along with the values.
+	Of, Weight, Also Expression
+	// Each, of MeasureFirst, are the values in the place of Of, and requests for which Always
+	// holds raise whatever the value is.
+	Each, Always Expression
 	// Of MeasureFirst: how old a key has to be before a value counts as new, and for how
 	// long one is remembered.
 	Learn, Remember time.Duration
@@ -223,6 +227,9 @@ func (l *loader) auditRule(f *file, spec *ruleSpec, matched *cel.Env) *AuditRule
 		window := *r.Window
 		window.Of = expression(l.language.env, written.of, cel.StringType)
 		window.Weight = expression(l.language.env, written.weight, cel.IntType)
+		window.Also = expression(l.language.env, written.also, cel.StringType)
+		window.Each = expression(l.language.env, written.each, cel.ListType(cel.StringType))
+		window.Always = expression(l.language.env, written.always, cel.BoolType)
 		r.Window = &window
 	}
 	for i, t := range written.ifs {

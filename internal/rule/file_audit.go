@@ -18,11 +18,12 @@ const (
 
 // auditSpec is what only audit rules say, as written.
 type auditSpec struct {
-	rule           AuditRule
-	by             []text
-	of, weight     text
-	ifs            []text // of rule.Severities
-	attemptSummary text
+	rule             AuditRule
+	by               []text
+	of, weight, also text
+	each, always     text
+	ifs              []text // of rule.Severities
+	attemptSummary   text
 }
 
 func (p *reader) auditRule(index int, n *yaml.Node) {
@@ -131,7 +132,7 @@ func (p *reader) window(n *yaml.Node, a *auditSpec) *AuditWindow {
 			p.mapping(n, "count", keys{"above": above})
 		}),
 		"distinct": measure(MeasureDistinct, func(n *yaml.Node) {
-			p.mapping(n, "distinct", keys{"above": above, "of": of})
+			p.mapping(n, "distinct", keys{"above": above, "of": of, "also": func(n *yaml.Node) { a.also = p.text(n, "also") }})
 		}),
 		"score": measure(MeasureScore, func(n *yaml.Node) {
 			p.mapping(n, "score", keys{"above": above, "of": of, "weight": func(n *yaml.Node) { a.weight = p.text(n, "weight") }})
@@ -139,6 +140,8 @@ func (p *reader) window(n *yaml.Node, a *auditSpec) *AuditWindow {
 		"first": measure(MeasureFirst, func(n *yaml.Node) {
 			p.mapping(n, "first", keys{
 				"of":       of,
+				"each":     func(n *yaml.Node) { a.each = p.text(n, "each") },
+				"always":   func(n *yaml.Node) { a.always = p.text(n, "always") },
 				"learn":    func(n *yaml.Node) { w.Learn = p.duration(n, "learn", maxRemember) },
 				"remember": func(n *yaml.Node) { w.Remember = p.duration(n, "remember", maxRemember) },
 			})
@@ -151,7 +154,7 @@ func (p *reader) window(n *yaml.Node, a *auditSpec) *AuditWindow {
 	w.Measure = measures[0]
 	isFirst := w.Measure == MeasureFirst
 	p.require(n, map[string]bool{
-		"over": (w.Over > 0) != isFirst, "above": isFirst || w.Above > 0, "of": w.Measure == MeasureCount || a.of.value != "",
+		"over": (w.Over > 0) != isFirst, "above": isFirst || w.Above > 0, "of": w.Measure == MeasureCount || (a.of.value != "") != (a.each.value != ""),
 		"weight": w.Measure != MeasureScore || a.weight.value != "", "remember": !isFirst || w.Remember > 0,
 	})
 	return w

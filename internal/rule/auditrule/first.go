@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"strings"
 	"time"
+
+	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
 
 // firsts are the keys of a rule that asks for values not seen before, and the values that
@@ -36,11 +38,52 @@ type firstValue struct {
 // steps is in how many a value's time of memory is kept: not every request has it written.
 const steps = 16
 
-// first notes the value of a request and reports whether it is new for its key. The match
-// is then of this value.
-func (m *Matcher) first(r *run, e entry, match *Match, now time.Time) bool {
-	isOld := m.learn(r, match.Key, e.At)
-	id := hash(match.Key, e.Value)
+// isFirst notes the values of a request and reports whether one is new for its key, or the
+// rule raises always. The match is then of the new ones, else of all, as one key.
+func (m *Matcher) isFirst(r *run, e *auditv1.Event, match *Match, now time.Time) (bool, error) {
+	var values []string
+	var err error
+	if r.window.each.program != nil {
+		values, err = m.texts(r.window.each)
+	} else {
+		values = make([]string, 1)
+		values[0], err = m.text(r.window.of)
+	}
+	if err != nil {
+		return false, err
+	}
+	raises := false
+	if r.window.always.program != nil {
+		if raises, err = m.holds(r.window.always); err != nil {
+			return false, err
+		}
+		raises = raises && m.see(r, e)
+	}
+	at := match.First.UnixNano()
+	var added []string
+	for _, value := range values {
+		if m.note(r, match.Key, value, at, now) {
+			added = append(added, value)
+		}
+	}
+	if len(added) == 0 && !raises {
+		return false, nil
+	}
+	if len(added) == 0 {
+		added = values
+	}
+	match.Key = hash(append([]string{match.Key}, added...)...)
+	m.request.count = 1
+	for _, value := range added {
+		m.request.seen = withValue(m.request.seen, cut(value, maxValueBytes))
+	}
+	return true, nil
+}
+
+// note notes a value and reports whether it is new for its key.
+func (m *Matcher) note(r *run, key, value string, at int64, now time.Time) bool {
+	isOld := m.learn(r, key, at)
+	id := hash(key, value)
 	step := int64(r.Window.Remember / steps)
 	f := r.firsts
 	for back := f.order.Back(); back != nil; back = f.order.Back() {
@@ -50,29 +93,24 @@ func (m *Matcher) first(r *run, e entry, match *Match, now time.Time) bool {
 		}
 		m.dropValue(r, back)
 	}
-	at := f.values[id]
-	isNew := at == nil || e.At-at.Value.(*firstValue).Seen > int64(r.Window.Remember)
-	if at == nil {
+	held := f.values[id]
+	isNew := held == nil || at-held.Value.(*firstValue).Seen > int64(r.Window.Remember)
+	if held == nil {
 		if f.order.Len() >= m.limits.Values {
 			r.counts.evicted.Add(1)
 			m.dropValue(r, f.order.Back())
 		}
-		at = f.order.PushFront(&firstValue{ID: id, Seen: e.At})
-		f.values[id] = at
-	} else if e.At-at.Value.(*firstValue).Seen < step {
+		held = f.order.PushFront(&firstValue{ID: id, Seen: at})
+		f.values[id] = held
+	} else if at-held.Value.(*firstValue).Seen < step {
 		return false
 	}
-	v := at.Value.(*firstValue)
+	v := held.Value.(*firstValue)
 	m.serial++
-	v.Serial, v.Seen = m.serial, e.At
-	f.order.MoveToFront(at)
+	v.Serial, v.Seen = m.serial, at
+	f.order.MoveToFront(held)
 	m.change(valueRow(r.Rule, id), v.row)
-	if !isNew || !isOld {
-		return false
-	}
-	match.Key = id
-	m.request.count, m.request.seen = 1, []string{cut(e.Value, maxValueBytes)}
-	return true
+	return isNew && isOld
 }
 
 // learn reports whether a key is old enough for values to count as new.

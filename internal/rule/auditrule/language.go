@@ -52,9 +52,10 @@ func eventDescriptor() protoreflect.MessageDescriptor {
 func (l *language) definition() rule.AuditLanguage {
 	return rule.AuditLanguage{
 		Declare: l.declare,
-		Matched: []cel.EnvOption{cel.Variable(countVariable, cel.IntType), cel.Variable(valuesVariable, cel.ListType(cel.StringType))},
+		Matched: []cel.EnvOption{cel.Variable(countVariable, cel.IntType),
+			cel.Variable(valuesVariable, cel.ListType(cel.StringType)), cel.Variable(alsoVariable, cel.ListType(cel.StringType))},
 		Reserved: func(name string) bool {
-			return name == countVariable || name == valuesVariable || name == "cel" || eventDescriptor().Fields().ByName(protoreflect.Name(name)) != nil ||
+			return name == countVariable || name == valuesVariable || name == alsoVariable || name == "cel" || eventDescriptor().Fields().ByName(protoreflect.Name(name)) != nil ||
 				slices.ContainsFunc(ownVariables(), func(v variable) bool { return v.name == name })
 		},
 		Judge: l.judge,

@@ -13,7 +13,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 
 	"github.com/seawall-security/seawall/internal/rule"
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
@@ -24,8 +26,10 @@ import (
 // one alert.
 const FoldWithin = time.Hour
 
-// maxAuditIDs bounds the requests that a match names.
-const maxAuditIDs = 64
+const (
+	maxAuditIDs = 64 // that a match names
+	maxEach     = 64 // values of one request, which are those of a pod's containers
+)
 
 // Match is a rule's yes to a request, or to several.
 type Match struct {
@@ -197,7 +201,7 @@ func (m *Matcher) try(r *run, e *auditv1.Event, outcome rule.Outcomes, now time.
 }
 
 func (m *Matcher) evaluate(r *run, e *auditv1.Event, outcome rule.Outcomes, now time.Time) error {
-	m.request.count, m.request.seen = 0, nil
+	m.request.count, m.request.seen, m.request.also = 0, nil, nil
 	if yes, err := m.holds(r.condition); err != nil || !yes {
 		return err
 	}
@@ -301,15 +305,19 @@ func (m *Matcher) describe(r *run, match *Match) {
 	}
 }
 
-// run evaluates an expression for the request at hand.
-func (m *Matcher) run(p program) (any, error) {
-	var value ref.Val
-	var err error
+// eval evaluates an expression for the request at hand.
+func (m *Matcher) eval(p program) (ref.Val, error) {
 	if p.bounded {
-		value, _, err = p.program.ContextEval(stopped{}, &m.request)
-	} else {
-		value, _, err = p.program.Eval(&m.request)
+		value, _, err := p.program.ContextEval(stopped{}, &m.request)
+		return value, err
 	}
+	value, _, err := p.program.Eval(&m.request)
+	return value, err
+}
+
+// run is eval, of which the value is Go's.
+func (m *Matcher) run(p program) (any, error) {
+	value, err := m.eval(p)
 	if err != nil {
 		return nil, err
 	}
@@ -357,6 +365,25 @@ func (m *Matcher) text(p program) (string, error) {
 		return "", errType
 	}
 	return cut(text, maxTextBytes), nil
+}
+
+// texts are the different ones of a list, the first of very many.
+func (m *Matcher) texts(p program) ([]string, error) {
+	value, err := m.eval(p)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := value.(traits.Iterable)
+	if !ok {
+		return nil, errType
+	}
+	var all []string
+	for it := list.Iterator(); it.HasNext() == types.True && len(all) < maxEach; {
+		if text := cut(textOf(it.Next()), maxTextBytes); !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return all, nil
 }
 
 func (m *Matcher) weight(p program) (int64, error) {

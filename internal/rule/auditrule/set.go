@@ -26,7 +26,7 @@ type Rule struct {
 	attempt    program // the summary of one
 	summary    program
 	evidence   []evidence
-	of, weight program // of the window
+	window     windowPrograms
 	// signature tells the rule's window from others that the rule may have had.
 	signature string
 }
@@ -40,6 +40,9 @@ type evidence struct {
 	name string
 	text program
 }
+
+// windowPrograms are the expressions of a window.
+type windowPrograms struct{ of, weight, also, each, always program }
 
 // program is an expression that can be run; the zero value: the rule has none.
 type program struct {
@@ -139,8 +142,11 @@ func prepare(read *rule.AuditSet, r *rule.AuditRule) (*Rule, error) {
 		made.evidence = append(made.evidence, evidence{e.Name, make(after, e.Text)})
 	}
 	if w := r.Window; w != nil {
-		made.of, made.weight = make(before, w.Of), make(before, w.Weight)
+		made.window = windowPrograms{make(before, w.Of), make(before, w.Weight), make(before, w.Also), make(before, w.Each), make(before, w.Always)}
 		parts = append(parts, fmt.Sprint(w.Measure, w.Over, w.Learn, w.Remember), w.Of.Text, w.Weight.Text)
+		if more := w.Also.Text + w.Each.Text; more != "" {
+			parts = append(parts, more)
+		}
 	}
 	made.signature = hash(parts...)[:16]
 	return made, errors.Join(errs...)

@@ -18,6 +18,7 @@ const eventVariable = "event"
 const (
 	countVariable  = "count"
 	valuesVariable = "values"
+	alsoVariable   = "also"
 )
 
 // variable is a name that conditions can use; the value of one is made once for a request,
@@ -60,6 +61,7 @@ type request struct {
 	values   []ref.Val // by place in language.variables; nil: not asked for yet
 	count    int64
 	seen     []string
+	also     []string
 }
 
 func (r *request) begin(e *auditv1.Event) {
@@ -70,7 +72,7 @@ func (r *request) begin(e *auditv1.Event) {
 // forget drops what the request holds of an event.
 func (r *request) forget() {
 	clear(r.values)
-	r.event, r.count, r.seen = nil, 0, nil
+	r.event, r.count, r.seen, r.also = nil, 0, nil, nil
 }
 
 // of is the value of a variable.
@@ -95,6 +97,8 @@ func (r *request) ResolveName(name string) (any, bool) {
 		return types.Int(r.count), true
 	case valuesVariable:
 		return r.adapter.NativeToValue(r.seen), true
+	case alsoVariable:
+		return r.adapter.NativeToValue(r.also), true
 	}
 	return nil, false
 }

@@ -74,6 +74,7 @@ type entry struct {
 	At     int64  `json:"t"`
 	ID     string `json:"i"`
 	Value  string `json:"v,omitempty"`
+	Also   string `json:"a,omitempty"` // told along with the value
 	Weight int64  `json:"w,omitempty"`
 	// Others are requests of the value beside it that need no entry of their own.
 	Others int `json:"o,omitempty"`
@@ -88,6 +89,7 @@ type raised struct {
 	IDs     []string `json:"i,omitempty"` // since it raised last
 	Omitted int      `json:"o,omitempty"`
 	Values  []string `json:"v,omitempty"`
+	Also    []string `json:"a,omitempty"`
 	Measure int64    `json:"m"` // what the window that raised had
 }
 
@@ -96,22 +98,27 @@ type raised struct {
 func (m *Matcher) remember(r *run, e *auditv1.Event, match *Match, now time.Time) (bool, error) {
 	added := entry{At: match.First.UnixNano(), ID: e.AuditId, Weight: 1}
 	var err error
-	if r.of.program != nil {
-		if added.Value, err = m.text(r.of); err != nil {
+	if r.firsts != nil {
+		return m.isFirst(r, e, match, now)
+	}
+	if r.window.of.program != nil {
+		if added.Value, err = m.text(r.window.of); err != nil {
 			return false, err
 		}
 	}
-	if r.weight.program != nil {
-		if added.Weight, err = m.weight(r.weight); err != nil {
+	if r.window.also.program != nil {
+		if added.Also, err = m.text(r.window.also); err != nil {
+			return false, err
+		}
+	}
+	if r.window.weight.program != nil {
+		if added.Weight, err = m.weight(r.window.weight); err != nil {
 			return false, err
 		}
 		added.Weight = min(max(added.Weight, 0), math.MaxInt32)
 	}
-	if r.firsts != nil {
-		return m.first(r, added, match, now), nil
-	}
-	added.Value = cut(added.Value, maxValueBytes)
-	w := m.window(r, match.Key, now)
+	added.Value, added.Also = cut(added.Value, maxValueBytes), cut(added.Also, maxValueBytes)
+	w := m.windowOf(r, match.Key, now)
 	before := len(w.Entries)
 	isRaised := w.add(r.Window, added, r.counts)
 	r.windows.entries += len(w.Entries) - before
@@ -125,6 +132,7 @@ func (m *Matcher) remember(r *run, e *auditv1.Event, match *Match, now time.Time
 	match.AuditIDs, match.Omitted, match.Count = x.IDs, x.Omitted, x.Count
 	match.First, match.Last = time.Unix(0, x.First).UTC(), time.Unix(0, x.Last).UTC()
 	m.request.count, m.request.seen = int64(x.Count), slices.Clone(x.Values)
+	m.request.also = slices.Clone(x.Also)
 	if r.Window.Measure == rule.MeasureScore {
 		m.request.count = x.Measure
 	}
@@ -132,8 +140,8 @@ func (m *Matcher) remember(r *run, e *auditv1.Event, match *Match, now time.Time
 	return true, nil
 }
 
-// window returns that of a key, touched.
-func (m *Matcher) window(r *run, key string, now time.Time) *window {
+// windowOf returns that of a key, touched.
+func (m *Matcher) windowOf(r *run, key string, now time.Time) *window {
 	keep := r.Window.Over + lateness
 	for back := r.windows.order.Back(); back != nil; back = r.windows.order.Back() {
 		w := back.Value.(*window)
@@ -202,7 +210,7 @@ func (w *window) add(of *rule.AuditWindow, e entry, counts *ruleCounters) bool {
 	}
 	w.Entries = slices.Delete(w.Entries, 0, old)
 	if of.Measure != rule.MeasureCount {
-		w.thin(e.Value, of.Over)
+		w.thin(e, of.Over)
 	}
 	if len(w.Entries) > maxEntries {
 		counts.dropped.Add(uint64(len(w.Entries) - maxEntries))
@@ -232,6 +240,9 @@ func (w *window) add(of *rule.AuditWindow, e entry, counts *ruleCounters) bool {
 	return x.isDue()
 }
 
+// same reports whether two requests say the same.
+func (e entry) same(other entry) bool { return e.Value == other.Value && e.Also == other.Also }
+
 func (e entry) compare(other entry) int {
 	if e.At != other.At {
 		return int(min(max(e.At-other.At, -1), 1))
@@ -248,7 +259,7 @@ func (w *window) replace(e entry, over time.Duration) bool {
 		return false
 	}
 	before, last := &w.Entries[n-2], &w.Entries[n-1]
-	if before.Value != e.Value || last.Value != e.Value || e.compare(*last) <= 0 || e.At-before.At > int64(over) ||
+	if !before.same(e) || !last.same(e) || e.compare(*last) <= 0 || e.At-before.At > int64(over) ||
 		e.At-w.Entries[0].At > int64(over+lateness) {
 		return false
 	}
@@ -259,10 +270,10 @@ func (w *window) replace(e entry, over time.Duration) bool {
 
 // thin drops a request of a value that has another of it on either side, so close together
 // that there is no window without one of the two.
-func (w *window) thin(value string, over time.Duration) {
+func (w *window) thin(like entry, over time.Duration) {
 	last := [2]int{-1, -1} // places of the two before
 	for i := 0; i < len(w.Entries); i++ {
-		if w.Entries[i].Value != value {
+		if !w.Entries[i].same(like) {
 			continue
 		}
 		if last[0] >= 0 && w.Entries[i].At-w.Entries[last[0]].At <= int64(over) {
@@ -347,9 +358,15 @@ func (x *raised) absorb(e entry) {
 	} else {
 		x.Omitted++
 	}
-	if e.Value != "" && len(x.Values) < maxValues && !slices.Contains(x.Values, e.Value) {
-		x.Values = append(x.Values, e.Value)
+	x.Values, x.Also = withValue(x.Values, e.Value), withValue(x.Also, e.Also)
+}
+
+// withValue are the values with another one, if it is, and there are few.
+func withValue(values []string, value string) []string {
+	if value == "" || len(values) >= maxValues || slices.Contains(values, value) {
+		return values
 	}
+	return append(values, value)
 }
 
 // isDue reports whether the key raises at this count, and says when it does again.

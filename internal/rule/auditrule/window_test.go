@@ -99,6 +99,16 @@ func TestWindows(t *testing.T) {
 			[]step{{"a", "x", 0}, {"b", "x", 1}, {"c", "y", 2}},
 			[]string{"1x×1[a]", "", "1y×1[c]"},
 		},
+		"first, each of several": {
+			`{first: {each: 'object.name == "xy" ? ["x", "y", "x"] : [object.name]', learn: 0s, remember: 1h}}`,
+			[]step{{"a", "x", 0}, {"b", "xy", 1}, {"c", "y", 2}, {"d", "z", 3}},
+			[]string{"1x×1[a]", "1y×1[b]", "", "1z×1[d]"},
+		},
+		"first, and some always": {
+			`{first: {of: object.name, learn: 0s, remember: 1h, always: object.name == "x"}}`,
+			[]step{{"a", "x", 0}, {"a", "x", 0}, {"b", "x", 1}, {"c", "y", 2}, {"d", "y", 3}},
+			[]string{"1x×1[a]", "", "1x×1[b]", "1y×1[c]", ""},
+		},
 		"first, late": {
 			"{first: {of: object.name, learn: 1m, remember: 1h}}",
 			[]step{{"a", "x", 100}, {"b", "y", 20}, {"c", "z", 100}},
@@ -132,6 +142,25 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// What is told along with the values is that of all requests, and tells none apart.
+func TestAlso(t *testing.T) {
+	m := matcher(t, oneRule(`by: []
+summary: values.join("") + " " + also.join("")
+window: {over: 10s, distinct: {of: object.name, also: user_agent, above: 1}}
+severities: [{if: size(also) > 1, severity: high}]`))
+	var got []string
+	for i, s := range []struct{ name, agent string }{{"x", "k"}, {"x", "l"}, {"x", "k"}, {"x", "l"}, {"y", "k"}} {
+		e := reading(fmt.Sprint(i), s.name, i)
+		e.UserAgent = s.agent
+		for _, match := range m.Match(e, e.RequestTime.AsTime()) {
+			got = append(got, fmt.Sprint(match.Summary, " ", match.Severity))
+		}
+	}
+	if fmt.Sprint(got) != "[xy kl SEVERITY_HIGH]" {
+		t.Errorf("told %v", got)
+	}
+}
+
 // windowRules have every sort of window.
 const windowRules = `source: audit
 rules:
@@ -144,6 +173,15 @@ rules:
   - {id: firsts, title: T, severity: low, condition: 'true', by: [actor.name], summary: '"firsts " + actor.name',
      window: {first: {of: object.name, learn: 100s, remember: 160s}}}
   - {id: singles, title: T, severity: low, condition: 'object.name == "ccc"', summary: '"singles " + actor.name'}
+`
+
+// moreRules have what windows can have besides.
+const moreRules = `source: audit
+rules:
+  - {id: alsos, title: T, severity: low, condition: 'true', by: [actor.name], summary: '"alsos " + actor.name + text(size(also))',
+     window: {over: 30s, distinct: {of: object.name, also: audit_id, above: 3}}}
+  - {id: eachs, title: T, severity: low, condition: 'true', by: [actor.name], summary: '"eachs " + actor.name',
+     window: {first: {each: '[object.name, verb]', learn: 100s, remember: 160s, always: object.name == "ccc"}}}
 `
 
 // stream is some requests of a few users within ten minutes.
@@ -239,7 +277,13 @@ func TestOrder(t *testing.T) {
 
 // TestRestore is that a matcher that was given the rows of another goes on like it.
 func TestRestore(t *testing.T) {
-	set := load(t, windowRules)
+	for _, rules := range []string{windowRules, moreRules} {
+		testRestore(t, load(t, rules))
+	}
+}
+
+func testRestore(t *testing.T, set *auditrule.Set) {
+	t.Helper()
 	limits := auditrule.Limits{Keys: 3, Entries: 60, Values: 12} // so that some are forgotten
 	matched := 0
 	for seed := range uint64(60) {
