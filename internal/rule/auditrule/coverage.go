@@ -144,7 +144,7 @@ func (c *Coverage) Blind(set *Set) []Blind {
 			continue
 		}
 		for at := c.order.Front(); at != nil; at = at.Next() {
-			if seen := at.Value.(*observed); seen.level < b.Needs && r.isAbout(seen.key) {
+			if seen := at.Value.(*observed); seen.level < seen.key.enough(b.Needs) && r.isAbout(seen.key) {
 				b.Of = append(b.Of, seen.key.String())
 				b.Sees = min(b.Sees, seen.level)
 			}
@@ -155,6 +155,15 @@ func (c *Coverage) Blind(set *Set) []Blind {
 		}
 	}
 	return all
+}
+
+// enough is the level of such requests that has what a rule needs: who creates or updates
+// sends the object as a whole, so that the answer adds nothing.
+func (k observedKey) enough(needs auditv1.Level) auditv1.Level {
+	if k.verb == "create" || k.verb == "update" {
+		return min(needs, auditv1.Level_LEVEL_REQUEST)
+	}
+	return needs
 }
 
 func (k observedKey) String() string {

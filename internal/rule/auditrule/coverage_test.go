@@ -47,12 +47,16 @@ rules:
 			observe(c, "create", "", "pods", metadata, 0)
 			observe(c, "create", "", "pods", response, time.Minute)
 		}, "[]"},
-		"of several": {func(c *auditrule.Coverage) {
+		"sent as a whole": {func(c *auditrule.Coverage) {
 			observe(c, "create", "rbac.authorization.k8s.io", "roles", request, 0)
+			observe(c, "update", "rbac.authorization.k8s.io", "roles", request, 0)
+		}, "[]"},
+		"of several": {func(c *auditrule.Coverage) {
+			observe(c, "patch", "rbac.authorization.k8s.io", "roles", request, 0)
 			observe(c, "patch", "apps", "deployments", metadata, 0)
 			observe(c, "create", "", "pods", metadata, 0)
 		}, "[pods: the audit policy records create pods, patch deployments.apps at level Metadata; the rule needs Request " +
-			"roles: the audit policy records create roles.rbac.authorization.k8s.io at level Request; the rule needs RequestResponse]"},
+			"roles: the audit policy records patch roles.rbac.authorization.k8s.io at level Request; the rule needs RequestResponse]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := auditrule.NewCoverage()
