@@ -89,6 +89,7 @@ func (l *language) functions() []cel.EnvOption {
 		ofClass("is_person", person), ofClass("is_service_account", serviceAccount), ofClass("is_node", node),
 		ofClass("is_system", system), ofClass("is_anonymous", anonymous),
 		ofUser("is_control_plane", cel.BoolType, func(u *auditv1.User) ref.Val { return types.Bool(isControlPlane(u.GetName())) }),
+		ofUser("is_provider", cel.BoolType, func(u *auditv1.User) ref.Val { return types.Bool(isProvider(u.GetName())) }),
 		unary("is_controller", true, cel.BoolType, func(v ref.Val) ref.Val { return types.Bool(controllers[textOf(v)]) }),
 		ofUser("account_namespace", text, func(u *auditv1.User) ref.Val {
 			namespace, _ := account(u.GetName())

@@ -60,9 +60,12 @@ func isControlPlane(name string) bool {
 	return isComponent(name)
 }
 
-// isComponent is isControlPlane of what is no account. EKS gives names that begin with
-// eks: to nobody else.
-func isComponent(name string) bool { return components[name] || strings.HasPrefix(name, "eks:") }
+// isComponent is isControlPlane of what is no account.
+func isComponent(name string) bool { return components[name] || isProvider(name) }
+
+// isProvider reports whether EKS or AKS carries out its own work under a name, with any
+// client. EKS gives names that begin with eks: to nobody else.
+func isProvider(name string) bool { return name == "aksService" || strings.HasPrefix(name, "eks:") }
 
 var components = setOf(
 	"system:apiserver", "system:kube-apiserver", "system:kube-controller-manager", "system:kube-scheduler",
@@ -73,8 +76,6 @@ var components = setOf(
 	"system:gcp-controller-manager", "system:gke-controller-manager", "system:gke-common-webhooks", "system:glbc",
 	"system:l7-lb-controller", "system:managed-certificate-controller", "system:cluster-autoscaler", "system:clustermetrics",
 	"system:konnectivity-server", "system:snapshot-controller",
-	// AKS.
-	"aksService",
 )
 
 // controllers are the accounts in kube-system that Kubernetes' own controllers run with.

@@ -1,13 +1,13 @@
 package auditrule
 
 import (
-	"net/url"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
+	"github.com/seawall-security/seawall/internal/audit"
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 )
 
@@ -148,25 +148,13 @@ func pathOf(uri string) string {
 	return path
 }
 
-// queryOf are the parameters of a URI; of one given twice the last.
+// queryOf are the parameters of a URI as API servers read them; of one given twice the first.
 func queryOf(uri string) map[string]any {
-	_, query, _ := strings.Cut(uri, "?")
 	parameters := make(map[string]any)
-	for pair := range strings.SplitSeq(query, "&") {
-		name, value, _ := strings.Cut(pair, "=")
-		if name != "" {
-			parameters[unescape(name)] = unescape(value)
-		}
+	for name, values := range audit.Query(uri) {
+		parameters[name] = values[0]
 	}
 	return parameters
-}
-
-// unescape leaves what is escaped wrongly as it is.
-func unescape(s string) string {
-	if plain, err := url.QueryUnescape(s); err == nil {
-		return strings.ToValidUTF8(plain, "\uFFFD")
-	}
-	return s
 }
 
 func isAllowed(code uint32) bool { return code >= 100 && code < 400 }
