@@ -22,7 +22,7 @@ type requests struct {
 func allRequests(t testing.TB) []requests {
 	t.Helper()
 	decodedOnce.Do(func() {
-		cases := slices.Concat(madeCases(t), edgeCases(t), firstSeenCases(t))
+		cases := slices.Concat(madeCases(t), edgeCases(t), evasions(t), ordinary(t), firstSeenCases(t))
 		for _, c := range cases {
 			decodedAll = append(decodedAll, requests{c.name, withoutSetUp(decoded(t, c.lines...))})
 		}
@@ -74,11 +74,20 @@ func TestDryRunsAreQuiet(t *testing.T) {
 		"audit-unknown-user", "audit-api-from-bad-ip", "audit-inside-and-outside", "audit-forwarded-from-inside",
 		"audit-sa-token-used-outside", "audit-sa-token-two-places", "audit-sa-used-by-hand", "audit-sa-from-outside", "audit-machine-identity-by-hand",
 		"audit-impersonation", "audit-pentest-useragent", "audit-events-deleted",
-		"audit-secrets-enumeration", "audit-secrets-sweep", "audit-secrets-burst", "audit-secret-access-unusual",
+		"audit-secrets-enumeration", "audit-secrets-first-list", "audit-secrets-sweep", "audit-secrets-burst", "audit-secret-access-unusual",
 	}, dryRun)
 }
 
+// dryRun says so where the API server looks for it: of what is to be deleted in the body.
 func dryRun(e *auditv1.Event) bool {
+	switch o := e.GetObject(); {
+	case o.GetResource() == "serviceaccounts" && o.GetSubresource() == "token":
+		return false // there is none
+	case e.Verb == "delete" || e.Verb == "deletecollection":
+		e.Level = max(e.Level, auditv1.Level_LEVEL_REQUEST)
+		e.Request = []byte(`{"kind":"DeleteOptions","apiVersion":"meta.k8s.io/__internal","dryRun":["All"]}`)
+		return true
+	}
 	if strings.Contains(e.RequestUri, "?") {
 		e.RequestUri += "&dryRun=All"
 	} else {
@@ -105,6 +114,10 @@ func labelled(e *auditv1.Event) bool {
 	}
 	e.Level = auditv1.Level_LEVEL_REQUEST_RESPONSE
 	e.Verb, e.Request = "patch", []byte(`{"metadata": {"labels": {"a": "b"}}}`)
+	e.RequestOmittedBytes, e.RequestShortenedBytes, e.ResponseOmittedBytes, e.ResponseShortenedBytes, e.Truncated = 0, 0, 0, 0, false
+	if e.Code == 201 {
+		e.Code = 200
+	}
 	return true
 }
 
