@@ -55,7 +55,7 @@ func account(user string) (namespace, name string) {
 // certificates, a built-in controller's account, or what a provider runs it with.
 func isControlPlane(name string) bool {
 	if namespace, of := account(name); namespace != "" {
-		return namespace == "kube-system" && controllers[of] || namespace == "openshift-infra" && strings.HasSuffix(of, "-controller")
+		return namespace == "kube-system" && controllers[of]
 	}
 	return isComponent(name)
 }

@@ -75,6 +75,7 @@ func evasions(t testing.TB) []madeCase {
 		{"plain pod with something beside", with(plain, set{"/requestObject/spec/containers/0/args", []any{strings.Repeat("x", 20_000)}}), nil},
 		{"plain pod with much beside, by a controller", with(plain, append(as("system:serviceaccount:kube-system:job-controller", "kube-controller-manager/v1.35"), set{"/requestObject/spec/containers/0/args", padded})...), nil},
 		{"binding without its bodies", with(binding, set{"/requestObject", nil}, set{"/annotations/audit.k8s.io~1truncated", "true"}), []string{"audit-body-left-out medium"}},
+		{"binding by a patch that is too large, with what became", with(binding, append(patch(200, object(`[`+added+`]`), object(`{"kind": "ClusterRoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1", "roleRef": {"name": "cluster-admin"}, "subjects": [{"kind": "User", "name": "x"}]}`)), set{"/requestObject", nil})...), []string{"audit-cluster-admin-binding high"}},
 		{"binding under a policy without bodies", with(binding, set{"/level", metadata}, set{"/requestObject", nil}), nil},
 		{"a trial without its bodies", with(binding, set{"/requestObject", nil}, set{"/annotations/audit.k8s.io~1truncated", "true"}, set{"/requestURI", "/x?dryRun=All"}), nil},
 
