@@ -149,7 +149,7 @@ summary: values.join("") + " " + also.join("")
 window: {over: 10s, distinct: {of: object.name, also: user_agent, above: 1}}
 severities: [{if: size(also) > 1, severity: high}]`))
 	var got []string
-	for i, s := range []struct{ name, agent string }{{"x", "k"}, {"x", "l"}, {"x", "k"}, {"x", "l"}, {"y", "k"}} {
+	for i, s := range []struct{ name, agent string }{{"x", "k"}, {"x", "l"}, {"x", "k"}, {"y", "k"}} {
 		e := reading(fmt.Sprint(i), s.name, i)
 		e.UserAgent = s.agent
 		for _, match := range m.Match(e, e.RequestTime.AsTime()) {

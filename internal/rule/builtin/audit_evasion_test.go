@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seawall-security/seawall/internal/rule/auditrule"
 )
 
 // metadataOnly is what a client has for an answer that asks for PartialObjectMetadata.
@@ -239,5 +241,43 @@ func ordinary(t testing.TB) []madeCase {
 		{"somebody else watches secrets after a week", lists([]set{{"/user/username", webPod}, {"/userAgent", "x"}, {"/verb", "watch"}}), []string{"audit-secrets-first-list medium"}},
 		{"somebody else lists a namespace's secrets after a week", lists([]set{{"/user/username", webPod}, {"/userAgent", "x"}, {"/objectRef/namespace", "shop"}}), nil},
 		{"controller lists secrets after a week", lists([]set{{"/user/username", "system:serviceaccount:kube-system:generic-garbage-collector"}, {"/userAgent", "kube-controller-manager/v1.35"}}), nil},
+	}
+}
+
+// What a workload asks for is told each time that it is made, and once when it is written again; who does so
+// is told apart, and so is what is refused.
+func TestWrittenAgain(t *testing.T) {
+	rules := auditRules(t)
+	daemonset := made(t, first(t, benign, operator, "create", "daemonsets"), set{"/responseObject", nil}, set{"/requestObject/metadata/annotations", nil},
+		set{"/requestObject/spec/template/spec/containers/0/securityContext", object(`{"privileged": true, "capabilities": {"add": ["SYS_ADMIN"]}}`)},
+		set{"/requestObject/spec/template/spec/containers/0/command", []any{"sh", "-c", "nsenter -t 1 sh"}})
+	update, patch := set{"/verb", "update"}, set{"/verb", "patch"}
+	for name, test := range map[string]struct {
+		change func(i int) []set
+		want   int
+	}{
+		"made":               {func(int) []set { return nil }, 10},
+		"updated":            {func(int) []set { return []set{update} }, 1},
+		"applied":            {func(int) []set { return []set{patch} }, 1},
+		"made, then updated": {func(i int) []set { return [][]set{nil, {update}}[min(i, 1)] }, 1},
+		"updated by two":     {func(i int) []set { return []set{update, {"/user/username", fmt.Sprint("operator-", i%2)}} }, 2},
+		"refused":            {func(int) []set { return append(forbidden("forbidden"), update) }, 10},
+		"refused, then done": {func(i int) []set { return [][]set{append(forbidden("forbidden"), update), {update}}[min(i, 1)] }, 2},
+		"updated after weeks": {func(i int) []set {
+			return []set{update, {"/requestReceivedTimestamp", fmt.Sprintf("20%d-11-21T19:00:00Z", 26+i)}}
+		}, 10},
+	} {
+		m := auditrule.NewMatcher(rules, auditrule.Limits{}, nil)
+		told := make(map[string]int)
+		for _, e := range decoded(t, times(t, 10, 2*time.Hour, daemonset, test.change)...) {
+			for _, match := range m.Match(e, e.StageTime.AsTime()) {
+				told[match.Rule.ID]++
+			}
+		}
+		for _, rule := range []string{"audit-privileged-pod", "audit-sensitive-hostpath", "audit-host-namespace-pod", "audit-dangerous-capabilities", "audit-suspicious-pod-command"} {
+			if told[rule] != test.want {
+				t.Errorf("%s: %s tells %d times, want %d", name, rule, told[rule], test.want)
+			}
+		}
 	}
 }
