@@ -874,8 +874,11 @@ type Entry struct {
 	Time            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
 	Args            []string               `protobuf:"bytes,7,rep,name=args,proto3" json:"args,omitempty"`
 	Tty             string                 `protobuf:"bytes,8,opt,name=tty,proto3" json:"tty,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// AMBIGUOUS: it is one of more entries than there are requests that may have begun them, so
+	// it may as well have come past the API.
+	MayBePast     bool `protobuf:"varint,9,opt,name=may_be_past,json=mayBePast,proto3" json:"may_be_past,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Entry) Reset() {
@@ -962,6 +965,13 @@ func (x *Entry) GetTty() string {
 		return x.Tty
 	}
 	return ""
+}
+
+func (x *Entry) GetMayBePast() bool {
+	if x != nil {
+		return x.MayBePast
+	}
+	return false
 }
 
 // Request is one request to the Kubernetes API and who sent it.
@@ -1603,7 +1613,7 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\fdecided_time\x18\x16 \x01(\v2\x1a.google.protobuf.TimestampR\vdecidedTime\x12,\n" +
 	"\x05nodes\x18\x17 \x03(\v2\x16.seawall.alert.v1.NodeR\x05nodes\x121\n" +
 	"\aentries\x18\x18 \x03(\v2\x17.seawall.alert.v1.EntryR\aentries\x125\n" +
-	"\brequests\x18\x19 \x03(\v2\x19.seawall.alert.v1.RequestR\brequests\"\xb3\x02\n" +
+	"\brequests\x18\x19 \x03(\v2\x19.seawall.alert.v1.RequestR\brequests\"\xd3\x02\n" +
 	"\x05Entry\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x12\n" +
@@ -1613,7 +1623,8 @@ const file_proto_alert_v1_alert_proto_rawDesc = "" +
 	"\x10requests_omitted\x18\x05 \x01(\x04R\x0frequestsOmitted\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04args\x18\a \x03(\tR\x04args\x12\x10\n" +
-	"\x03tty\x18\b \x01(\tR\x03tty\"\x8c\x04\n" +
+	"\x03tty\x18\b \x01(\tR\x03tty\x12\x1e\n" +
+	"\vmay_be_past\x18\t \x01(\bR\tmayBePast\"\x8c\x04\n" +
 	"\aRequest\x12\x19\n" +
 	"\baudit_id\x18\x01 \x01(\tR\aauditId\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
