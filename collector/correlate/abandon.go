@@ -66,8 +66,9 @@ func (m *Machine) abandon(h Hole, past Past) ([]alert.Revision, error) {
 		m.change(rowAgent, id)
 	}
 	for _, cluster := range sortedKeys(m.audits) {
-		m.auditHole(cluster, since.UnixNano(), h.Until.UnixNano())
+		m.auditHole(cluster, fmt.Sprint("log ", m.place.Position), since.UnixNano(), h.Until.UnixNano())
 	}
+	m.doubtAll()
 	m.tell()
 	m.measure()
 

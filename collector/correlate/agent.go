@@ -20,8 +20,10 @@ type agentState struct {
 	ID   string
 	Skew skew
 	Gaps []*sensorv1.Gap // the latest ones, times corrected
-	// Slowest is how long sessions took to begin lately.
-	Slowest slowest
+	// Node is as the agent calls it.
+	Cluster, Node string
+	// Losses are when it may have lost sessions, apart from each other and in order.
+	Losses []loss `json:",omitempty"`
 	// Horizon is when the last session began that is forgotten.
 	Horizon int64
 	stamp
@@ -43,6 +45,7 @@ func (m *Machine) agent(id string) *agentState {
 // gap books that an agent lost something, with its open alerts of that time.
 func (m *Machine) gap(agentID string, agent *agentState, g *sensorv1.Gap) {
 	m.gaps++
+	m.lose(agentID, agent, g)
 	switch {
 	case m.gaps <= maxMessageGaps:
 		m.book(agentID, agent, g)
@@ -58,7 +61,6 @@ func (m *Machine) book(agentID string, agent *agentState, g *sensorv1.Gap) {
 		agent.Gaps = agent.Gaps[1:]
 	}
 	agent.Gaps = append(agent.Gaps, g)
-	m.missed(agentID, g)
 	near := 0
 	for _, a := range m.share(agentID).raised.recent() {
 		if near++; near > maxNear {

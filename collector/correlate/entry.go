@@ -18,6 +18,7 @@ const (
 	tagUnattributed = "unattributed"
 	tagExplained    = "explained"
 	tagPastRuntime  = "past-runtime"
+	tagSurplus      = "too-many" // more entries than requests, see surplus.go
 )
 
 // worthAlert reports whether an entry that nobody asked the API for is told by itself. A
@@ -113,6 +114,12 @@ func (s *session) cameIn() *alertv1.Evidence {
 
 // entryTitle is what became of an entry that nobody seemed to have asked for.
 func entryTitle(al *alertv1.Alert) string {
+	if slices.Contains(al.Tags, tagSurplus) {
+		if slices.Contains(al.Tags, tagExplained) {
+			return "Entries whose requests were recorded late"
+		}
+		return "Entries past the Kubernetes API"
+	}
 	if len(al.Entries) > 0 && !slices.Contains(al.Tags, tagRepeated) {
 		switch al.Entries[0].Attribution {
 		case joined, ambiguous:
@@ -229,6 +236,9 @@ func tellEntry(e *alertv1.Entry) string {
 		if len(who) > maxTold {
 			more = fmt.Sprintf(" or one of %d more", len(who)-maxTold)
 			who = who[:maxTold]
+		}
+		if e.MayBePast {
+			return "May have come in: " + strings.Join(who, " or ") + more + " " + by + ", or somebody past the API" + command + "."
 		}
 		return "May have come in: " + strings.Join(who, " or ") + more + " " + by + command + "."
 	case e.Kind == entryNamespace:

@@ -142,6 +142,7 @@ func TestOutages(t *testing.T) {
 	}
 	condition(10*time.Minute, collectorv1.AuditCondition_AUDIT_CONDITION_RECEIVING)
 	s.chatter(10*time.Minute, 20*time.Minute)
+	s.auditGaps(12*time.Minute+time.Second, auditGapOf("1", time.Minute, 10*time.Minute, false)) // as it is told
 	entry("after", 12*time.Minute)
 	condition(21*time.Minute, collectorv1.AuditCondition_AUDIT_CONDITION_STALE)
 	entry("again", 22*time.Minute)

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
-	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
-	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // A request that has to go before it is known what it began leaves a session over, which
@@ -62,23 +60,21 @@ func (m *Machine) evictRequests() {
 	}
 	m.requestPool.relieve(m.requestBytes-room(m.limits.RequestBytes), func(r *request) {
 		m.stats.Forgotten++
-		m.lose(r)
+		m.loseRequest(r)
 		m.forgetRequest(r)
 	})
 	for _, l := range m.lost.all() {
 		if m.lost.len() <= maxLost {
 			break
 		}
-		m.auditGap(m.audit(l.Pod.Cluster), &collectorv1.AuditGap{
-			Id: "lost " + l.Pod.row(), Gap: &sensorv1.Gap{Since: timestamp(l.From), Until: timestamp(l.Until)},
-		})
+		m.auditHole(l.Pod.Cluster, "lost "+l.Pod.row(), l.From, l.Until)
 		m.dropLost(l)
 	}
 }
 
-// lose remembers of a request that goes when it may have begun a session, if it is not
+// loseRequest remembers of a request that goes when it may have begun a session, if it is not
 // known to have.
-func (m *Machine) lose(r *request) {
+func (m *Machine) loseRequest(r *request) {
 	if r.Kind != entryExec && r.Kind != entryDebug || m.isServed(r) {
 		return
 	}

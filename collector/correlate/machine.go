@@ -113,6 +113,7 @@ type Machine struct {
 	sessions     recency[sessionKey, *session]
 	requests     recency[requestKey, *request]
 	objects      recency[objectKey, *manifest]
+	hosts        recency[hostKey, *host]
 	audits       map[string]*auditState // by cluster
 	lost         recency[podKey, *lostRequests]
 	movedLost    map[podKey]bool
@@ -130,11 +131,16 @@ type Machine struct {
 	movedObjects  map[objectKey]bool
 	movedReaches  map[reachKey]bool
 
-	reaches   map[podKey]map[reachKey]*reach // connections that nodes made within pods' networks
-	forwarded map[podKey]bool                // of which connections or port-forwards came with this message
+	reaches    map[podKey]map[reachKey]*reach // connections that nodes made within pods' networks
+	forwarded  map[podKey]bool                // of which connections or port-forwards came with this message
+	movedHosts map[hostKey]bool
 
 	looks     map[sessionKey]*session        // to be looked at
 	nextLook  int64                          // none before; 0: none
+	sought    map[podKey]stretch             // times of requests that are new
+	doubted   map[string]loss                // of agents, that are new
+	stages    []int64                        // of a batch
+	effort    int                            // comparisons and steps of proofs, for tests
 	concerned map[sessionKey]map[string]bool // anchors that are about a session
 
 	matcher  *auditrule.Matcher // nil: there are no rules
@@ -180,9 +186,10 @@ func NewMachine(limits Limits) *Machine {
 		limits: limits.orDefault(),
 		agents: newRecency[string, *agentState](), shares: make(map[string]*share),
 		waiting: newRecency[string, *anchor](), raised: newRecency[string, *anchor](),
-		sessions: newRecency[sessionKey, *session](), requests: newRecency[requestKey, *request](), objects: newRecency[objectKey, *manifest](),
+		sessions: newRecency[sessionKey, *session](), requests: newRecency[requestKey, *request](), objects: newRecency[objectKey, *manifest](), hosts: newRecency[hostKey, *host](),
 		lost: newRecency[podKey, *lostRequests](), movedLost: make(map[podKey]bool), requestPool: newRequestPool(),
 		seen: newRecency[objectKey, *manifest](), gone: newRecency[objectKey, *manifest](), idleObjects: newObjectPool(), seenObjects: newObjectPool(),
+		sought: make(map[podKey]stretch), doubted: make(map[string]loss), movedHosts: make(map[hostKey]bool),
 		audits: make(map[string]*auditState), pods: make(map[podKey]*pod), movedSessions: make(map[sessionKey]bool), movedRequests: make(map[requestKey]bool), movedObjects: make(map[objectKey]bool),
 		movedReaches: make(map[reachKey]bool), reaches: make(map[podKey]map[reachKey]*reach), forwarded: make(map[podKey]bool),
 		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool),

@@ -8,6 +8,7 @@ type tangle struct {
 	sessions int
 	// unsure requests may have begun a session that is not here.
 	unsure []bool
+	effort int // steps taken
 }
 
 // maxTangle bounds the requests that [tangle.prove] tries all ways of: its time grows with
@@ -119,6 +120,7 @@ type matching struct {
 // augment finds a session for a request, moving others if need be; not is one it may not have.
 func (m *matching) augment(r, not int) bool {
 	for _, s := range m.edges[r] {
+		m.effort++
 		if s == not || m.seen[s] || m.of[s] == taken {
 			continue
 		}

@@ -46,6 +46,7 @@ func (m *Machine) decode(message Message) (log *collectorv1.LogMessage, now *tim
 // envelope takes the items of an envelope in.
 func (m *Machine) envelope(e *collectorv1.Envelope, shard int) error {
 	agent := m.agent(e.AgentId)
+	agent.Cluster, agent.Node = cutID(e.Cluster), cutID(e.Node)
 	m.gaps, m.moreGaps = 0, nil
 	observed := false
 	for _, item := range e.Items {

@@ -59,7 +59,7 @@ func (m *Machine) skip(message Message, book bool) {
 				since, until = min(since, at), max(until, at)
 			}
 		}
-		m.auditHole(batch.Cluster, since, max(until, m.place.Now))
+		m.auditHole(batch.Cluster, fmt.Sprint("log ", m.place.Position), since, max(until, m.place.Now))
 		return
 	}
 	envelope := log.GetEnvelope()

@@ -37,6 +37,12 @@ func (m *Machine) sweepEntries(before func(time.Duration) int64) {
 	}
 	m.sweepObjects(before)
 	m.sweepLost(before)
+	for _, h := range m.hosts.all() {
+		if h.At >= before(forget) {
+			break
+		}
+		m.forgetHost(h)
+	}
 	for cluster, a := range m.audits {
 		if a.At < before(forget) {
 			delete(m.audits, cluster)
@@ -92,7 +98,15 @@ func (m *Machine) entryRows(rows []Row) []Row {
 	clear(m.movedLost)
 	clear(m.movedSessions)
 	clear(m.movedRequests)
+	for key := range m.movedHosts {
+		row := Row{Kind: rowHost, Key: key.row()}
+		if h := m.hosts.get(key); h != nil {
+			row.Body = encode(h)
+		}
+		rows = append(rows, row)
+	}
 	clear(m.movedObjects)
+	clear(m.movedHosts)
 	return rows
 }
 
@@ -134,6 +148,12 @@ func (m *Machine) restoreEntry(row Row) error {
 			return err
 		}
 		m.lost.add(l.Pod, l)
+	case rowHost:
+		h := &host{}
+		if err := json.Unmarshal(row.Body, h); err != nil {
+			return err
+		}
+		m.insertHost(h)
 	case rowAudit:
 		a := &auditState{}
 		if err := json.Unmarshal(row.Body, a); err != nil {
@@ -148,8 +168,15 @@ func (m *Machine) restoreEntry(row Row) error {
 func (m *Machine) restoredEntries() {
 	for _, s := range m.shares {
 		s.sessions.sort(func(s *session) uint64 { return s.Serial })
+		s.hosts.sort(func(h *host) uint64 { return h.Serial })
 	}
 	m.sessions.sort(func(s *session) uint64 { return s.Serial })
+	m.hosts.sort(func(h *host) uint64 { return h.Serial })
+	for _, s := range m.sessions.all() {
+		if s.fixed() {
+			m.fixes(s, true)
+		}
+	}
 	m.requests.sort(func(r *request) uint64 { return r.Serial })
 	m.requestPool.sort(func(r *request) uint64 { return r.Serial })
 	m.lost.sort(func(l *lostRequests) uint64 { return l.Serial })

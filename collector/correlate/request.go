@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -67,12 +68,18 @@ type request struct {
 	// From and Until are between which times it came; it was over by End, 0: not that it
 	// is known. All by the collector's clock.
 	From, Until, End int64
-	Told             storedRequest
+	// UID is the pod's; "": not known.
+	UID  string `json:",omitempty"`
+	Told storedRequest
 	// Due is when it is looked at, log time; 0: it was.
 	Due int64
 	stamp
 
 	size int
+	// session is the one that is fixed to be its own; nil: none is.
+	session *session
+	// moved is the last message that told of it.
+	moved uint64
 }
 
 // wayIn is how an event gets into a pod; "": it does not.
@@ -119,6 +126,7 @@ func newRequest(kind, cluster string, e *auditv1.Event) *request {
 	switch kind {
 	case entryDebug:
 		r.Added = addedContainers(e.Request)
+		r.UID = cutID(cmp.Or(podUID(e), o.GetUid()))
 	case entryForward:
 		r.Ports = forwardedPorts(e)
 	}
@@ -248,7 +256,7 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 	key := keyOf(cluster, e)
 	r := m.requests.get(key)
 	switch {
-	case key.Time == 0, kind == entryDebug && isDryRun(e):
+	case key.Time == 0 || isDryRun(e):
 		return
 	case !granted(e):
 		if r != nil && e.Code >= 400 { // it was let through, and then refused after all
@@ -286,6 +294,15 @@ func (m *Machine) enters(kind, cluster string, clock *skew, e *auditv1.Event) {
 	m.requests.touch(key)
 	m.requestPool.touch(r.payer(), key)
 	m.movedRequests[key] = true
+}
+
+// podUID is that of the pod which an event's response shows; "": it shows none.
+func podUID(e *auditv1.Event) string {
+	var head wireObject
+	if !readObject(e.Response, kindPod, &head) {
+		return ""
+	}
+	return head.Metadata.UID
 }
 
 // endOf is when the event's request was over, at the latest; 0: it need not be.

@@ -55,7 +55,11 @@ type session struct {
 	// the kubelet's door to it: no request to the API does.
 	Past, Foreign bool
 	Init          bool
-	Root          string
+	// Nameless says that its agent could not tell which container it is in, Apart that its
+	// agent does not have the pod it names.
+	Nameless bool `json:",omitempty"`
+	Apart    bool `json:",omitempty"`
+	Root     string
 	// Filename is the program as it was called: of a script the script. Empty: not known.
 	Filename  string
 	Args      []string
@@ -80,6 +84,12 @@ type session struct {
 	Told string `json:",omitempty"`
 	// Explained says that an alert of several counts it as one that was asked for.
 	Explained bool `json:",omitempty"`
+	// Open says that it is joined, but something became known since that may undo it.
+	Open bool `json:",omitempty"`
+	// Over says that it is one of more entries than there are requests for; Set is the first
+	// of those, which their alert goes by.
+	Over bool       `json:",omitempty"`
+	Set  sessionKey `json:",omitzero"`
 	// Due is when it is looked at again, log time; 0: when something comes.
 	Due int64
 	stamp
@@ -117,10 +127,15 @@ func (m *Machine) sighted(f *fact) *session {
 		m.insertSession(s)
 		m.arrived(s)
 	} else {
+		nameless := s.Nameless
 		learnt, joins := s.learn(f, told)
+		if nameless && !s.Nameless {
+			m.nameNow(s)
+		}
 		switch {
 		case joins:
 			m.unindexSession(s)
+			s.Apart = s.Pod.Name != "" && m.claim(s)
 			m.indexSession(s)
 			m.resizeSession(s)
 			m.arrived(s)
@@ -155,7 +170,9 @@ func (m *Machine) newSession(key sessionKey, f *fact, told *sensorv1.Session) *s
 	from, until := f.agent.Skew.bounds(begun, m.now())
 	s.From, s.Until = from.UnixNano(), until.UnixNano()
 	s.Old = m.place.Now-s.Until > int64(recordKept) || f.agent.Horizon >= s.From
+	s.Nameless = isNameless(f.event)
 	s.learn(f, told)
+	s.Apart = s.Pod.Name != "" && m.claim(s)
 	return s
 }
 
@@ -166,10 +183,12 @@ func (s *session) learn(f *fact, told *sensorv1.Session) (learnt, joins bool) {
 	if c := entered(f.event); c.GetPod().GetName() != "" && s.Pod.Name == "" && (s.ContainerID == "" || c.Id == told.ContainerId) {
 		s.Pod = podKey{s.Cluster, cutID(c.Pod.Namespace), cutName(c.Pod.Name)}
 		s.UID, s.Container, s.Image = cutID(c.Pod.Uid), cutName(c.Name), cutName(c.Image)
+		s.Nameless = false
 		learnt, joins = true, true
 	} else if s.Image == "" && c.GetImage() != "" && c.Id == told.ContainerId && s.Pod.Name == "" {
 		s.Container, s.Image = cutName(c.Name), cutName(c.Image)
-		learnt = true
+		learnt, joins = true, s.Nameless
+		s.Nameless = false
 	}
 	if begins(f.event) && s.Filename == "" && f.event.GetProcess().GetFilename() != "" {
 		s.Filename, s.Escaped = cutName(f.event.Process.Filename), f.event.Escaped
@@ -191,6 +210,12 @@ func entered(e *sensorv1.Event) *sensorv1.Container {
 		return e.EnteredContainer
 	}
 	return e.Container
+}
+
+// isNameless reports whether the agent could not tell which container was entered.
+func isNameless(e *sensorv1.Event) bool {
+	c := entered(e)
+	return c.GetPod().GetName() == "" && c.GetName() == "" && c.GetImage() == "" && (c.GetRuntime() == "" || c.GetRuntime() == "unknown")
 }
 
 // isPast reports whether a session came past the runtime.
@@ -232,7 +257,7 @@ func (s *session) entry() *alertv1.Entry {
 	}
 	e := &alertv1.Entry{
 		SessionId: s.Key.ID, Kind: s.Kind, Attribution: s.Attribution, RequestsOmitted: s.Omitted,
-		Time: timestamp(s.Begun), Tty: s.TTY, Args: shownArgs(s.Args),
+		Time: timestamp(s.Begun), Tty: s.TTY, Args: shownArgs(s.Args), MayBePast: s.Over,
 	}
 	for _, r := range s.Requests {
 		e.Requests = append(e.Requests, r.Request)
@@ -273,12 +298,15 @@ func (m *Machine) resizeSession(s *session) {
 func (m *Machine) forgetSession(s *session) {
 	m.unindexSession(s)
 	m.sessions.remove(s.Key)
+	if s.fixed() {
+		m.fixes(s, false)
+	}
 	share := m.share(s.Key.Agent)
 	share.sessions.remove(s.Key)
 	share.sessionBytes -= s.size
 	m.sessionBytes -= s.size
 	m.movedSessions[s.Key] = true
-	if agent := m.agents.get(s.Key.Agent); agent != nil && s.Pod.Name != "" && s.Until > agent.Horizon {
+	if agent := m.agents.get(s.Key.Agent); agent != nil && (s.Pod.Name != "" && !s.Apart || s.Nameless) && s.Until > agent.Horizon {
 		agent.Horizon = s.Until
 		m.change(rowAgent, s.Key.Agent)
 	}

@@ -22,8 +22,9 @@ type share struct {
 
 	sessions     recency[sessionKey, *session]
 	sessionBytes int
-
-	reaches recency[reachKey, *reach]
+	reaches      recency[reachKey, *reach]
+	nameless     []*session // by From
+	hosts        recency[hostKey, *host]
 }
 
 // share finds or makes the share of an agent.
@@ -31,7 +32,7 @@ func (m *Machine) share(agentID string) *share {
 	s := m.shares[agentID]
 	if s == nil {
 		s = &share{raised: newRecency[string, *anchor](), marks: newRecency[markKey, *mark](), sessions: newRecency[sessionKey, *session](),
-			reaches: newRecency[reachKey, *reach]()}
+			reaches: newRecency[reachKey, *reach](), hosts: newRecency[hostKey, *host]()}
 		m.shares[agentID] = s
 	}
 	return s
@@ -39,7 +40,7 @@ func (m *Machine) share(agentID string) *share {
 
 // leave drops the share of an agent that has nothing any more.
 func (m *Machine) leave(agentID string) {
-	if s := m.shares[agentID]; s != nil && s.anchors == 0 && s.marks.len() == 0 && s.sessions.len() == 0 && s.reaches.len() == 0 {
+	if s := m.shares[agentID]; s != nil && s.anchors == 0 && s.marks.len() == 0 && s.sessions.len() == 0 && s.reaches.len() == 0 && s.hosts.len() == 0 {
 		delete(m.shares, agentID)
 	}
 }

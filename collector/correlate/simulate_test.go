@@ -207,13 +207,14 @@ func simulate(t *testing.T, of lot) (got tally) {
 		}
 	}
 	last := start.Add(of.late + of.late/2 + 3*time.Minute)
-	quiet := ask{id: "end", args: []string{"end"}, at: last, end: last}
-	for at := last; at.Before(last.Add(20 * time.Second)); at = at.Add(time.Second) {
-		l.at(at, func(l *logWriter) { l.audit(t, at, quiet.event(auditv1.Stage_STAGE_STARTED)) })
+	for at := noon; at.Before(last.Add(20 * time.Second)); at = at.Add(10 * time.Second) { // API servers are never silent
+		e := ask{id: "quiet", args: []string{"quiet"}, at: at.Add(apiSkew)}.event(auditv1.Stage_STAGE_STARTED)
+		arrives := at.Add(of.late/2 + time.Second)
+		l.at(arrives, func(l *logWriter) { l.audit(t, arrives, e) })
 	}
 	m := NewMachine(Limits{})
 	wrong := make(map[string]bool)
-	for _, message := range l.log(noon, last.Add(time.Minute)) {
+	for _, message := range l.log(noon, last.Add(of.late+time.Minute)) {
 		if _, err := m.Apply(message, func(alert.Identity) (uint32, error) { return 0, nil }); err != nil {
 			t.Fatal(err)
 		}

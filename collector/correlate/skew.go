@@ -117,16 +117,11 @@ func (s *skew) bounds(t *timestamppb.Timestamp, now time.Time) (from, until time
 
 // auditBounds are those of a time of an API server's. Of its records it is not known how
 // long they take, they may all be late: only that they are not here before they were
-// written. Less than that, the clocks are apart by [clockBound] at most.
+// written. Of which server they are neither: where one's clock is ahead by more than
+// [clockBound], any one's may be, or be right.
 func (s *skew) auditBounds(t time.Time) (from, until time.Time) {
-	least, windows := s.least()
-	if windows == 0 {
-		return t.Add(-clockBound), t.Add(clockBound)
-	}
-	if least < -clockBound {
-		return t.Add(least - clockBound), t.Add(least)
-	}
-	return t.Add(-clockBound), t.Add(min(clockBound, least))
+	least, _ := s.least()
+	return t.Add(min(0, least) - clockBound), t.Add(clockBound)
 }
 
 func (s *skew) least() (least time.Duration, windows int) {

@@ -34,6 +34,7 @@ const (
 	rowAudit   = "audit"
 	rowLost    = "lost"
 	rowReach   = "reach"
+	rowHost    = "host"
 	rowRule    = "rule"
 )
 
@@ -181,7 +182,7 @@ func (m *Machine) restoreRow(row Row) error {
 		m.ruleRows = append(m.ruleRows, row)
 	case rowReach:
 		return m.restoreReach(row)
-	case rowSession, rowRequest, rowObject, rowAudit, rowLost:
+	case rowSession, rowRequest, rowObject, rowHost, rowAudit, rowLost:
 		return m.restoreEntry(row)
 	default:
 		return errors.New("of an unknown kind")
