@@ -24,6 +24,8 @@ type agentState struct {
 	Cluster, Node string
 	// Losses are when it may have lost sessions, apart from each other and in order.
 	Losses []loss `json:",omitempty"`
+	// Heard is the time of the latest that it told but detections, which overtake the rest.
+	Heard int64
 	// Horizon is when the last session began that is forgotten.
 	Horizon int64
 	stamp

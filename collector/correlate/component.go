@@ -20,7 +20,8 @@ type component struct {
 type answer struct {
 	requests []*request // that may have; of one that is joined the one that did
 	joined   bool
-	crowded  bool
+	// proved is what is known of one that is joined, or will be once the others are in time.
+	proved *request
 	// over says that requests are fewer than sessions that they may have begun, and the
 	// session is one of those.
 	over *surplus
@@ -128,7 +129,7 @@ func (m *Machine) disentangle(p *pod, c *component) (answers []answer, again int
 	open := make([]bool, len(c.sessions))
 	asked := make([][]int, len(c.sessions))
 	for i, r := range c.requests {
-		settled := r.settled()
+		settled := m.settled(p, r, c.found(i))
 		if settled > m.place.Now && (again == 0 || settled < again) {
 			again = settled
 		}
@@ -148,8 +149,11 @@ func (m *Machine) disentangle(p *pod, c *component) (answers []answer, again int
 		if r != none {
 			proved[r] = true
 		}
-		if r != none && !open[place] && !belated(c.requests[r], c.sessions[place]) {
-			answers[place] = answer{requests: []*request{c.requests[r]}, joined: true}
+		if r != none && !belated(c.requests[r], c.sessions[place]) {
+			answers[place].proved = c.requests[r]
+			if answers[place].joined = !open[place]; !open[place] {
+				answers[place].requests = []*request{c.requests[r]}
+			}
 		}
 	}
 	for place := range answers {
@@ -174,7 +178,7 @@ func belated(r *request, s *session) bool {
 
 // crowdedAnswer is for a session of a component that is too large.
 func (m *Machine) crowdedAnswer(p *pod, s *session) answer {
-	a := answer{crowded: true}
+	a := answer{}
 	for r := range m.requestsOf(p, s) {
 		if r.session == nil {
 			a.requests = append(a.requests, r)

@@ -15,6 +15,11 @@ const (
 	// maxLosses are remembered of an agent; the two that are nearest to each other become
 	// one, which says too much, never too little.
 	maxLosses = 64
+	// quietHold is how much longer a session is waited for whose agent was not heard of
+	// meanwhile: it may be cut off, or about to start again; after that it is taken to have had
+	// nothing to say. quietLook is how often it is asked for.
+	quietHold = 2 * time.Minute
+	quietLook = 2 * time.Second
 	// forgetLoss is when a loss concerns nothing any more that may still be joined.
 	forgetLoss = 2*recordKept + debugStartup
 )
@@ -116,14 +121,9 @@ func (m *Machine) doubtful(p *pod, r *request, found []*session) bool {
 		return true // the caller was gone before; or it may have been another pod's of that name
 	}
 	from, until := r.From, r.latest()
-	agents, sure := p.host(r, from, until)
+	agents, sure := p.agentsOf(r, found)
 	if !sure {
 		return true
-	}
-	for _, s := range found {
-		if !slices.Contains(agents, s.Key.Agent) {
-			agents = append(agents, s.Key.Agent)
-		}
 	}
 	if len(agents) > 0 && agents[0] == "" { // nobody knows where the pod was
 		for id, agent := range m.agents.all() {
@@ -155,6 +155,37 @@ func (m *Machine) misses(agentID string, agent *agentState, r *request, from, un
 		}
 	}
 	return false
+}
+
+// settled is from when on no session that the request began can be on its way any more; in
+// the past: it is now. Until then it is to be asked again by that time.
+func (m *Machine) settled(p *pod, r *request, found []*session) int64 {
+	if r.Kind == entryDebug {
+		return 0 // a pod has but one container of a name
+	}
+	at := r.latest() + int64(penHold+arrivalHold)
+	if m.place.Now < at {
+		return at
+	}
+	agents, _ := p.agentsOf(r, found)
+	for _, id := range agents {
+		if agent := m.agents.get(id); agent != nil && agent.Heard < r.latest()+int64(penHold) && m.place.Now < at+int64(quietHold) {
+			return min(at+int64(quietHold), m.place.Now+int64(quietLook))
+		}
+	}
+	return at
+}
+
+// agentsOf are the agents that may know a session which the request began: that of the pod's
+// node, if it is known, and those of the sessions that were found.
+func (p *pod) agentsOf(r *request, found []*session) (agents []string, sure bool) {
+	agents, sure = p.host(r, r.From, r.latest())
+	for _, s := range found {
+		if !slices.Contains(agents, s.Key.Agent) {
+			agents = append(agents, s.Key.Agent)
+		}
+	}
+	return agents, sure
 }
 
 // host is the agent that has the pod which the request is about, if that came between two

@@ -24,7 +24,7 @@ import (
 // second, or one who does and one whose record was lost. So a join is a proof. It assumes
 //
 //  1. a request that was granted began exactly one session, within the bounds above;
-//  2. the session is known once it must have begun and been reported ([request.settled]), or
+//  2. the session is known once it must have begun and been reported ([Machine.settled]), or
 //     something says that it may not be ([Machine.doubtful]). Of requests of which that is
 //     said nothing is assumed: their session may be missing;
 //
@@ -78,15 +78,6 @@ func (r *request) latest() int64 {
 		return r.Until + int64(debugStartup)
 	}
 	return r.Until + int64(startup)
-}
-
-// settled is from when on no session that the request began can be on its way any more,
-// unless an agent is late.
-func (r *request) settled() int64 {
-	if r.Kind == entryDebug {
-		return 0 // a pod has but one container of a name
-	}
-	return r.latest() + int64(penHold+arrivalHold)
 }
 
 // possible reports whether the request may have begun the session.

@@ -81,6 +81,22 @@ func answersOf(m *Machine) string {
 	return strings.Join(out, " ")
 }
 
+// aliveRecord is an event of a node on which nothing happens that matters.
+func aliveRecord(sequence uint64, at time.Time) *sensorv1.Record {
+	return &sensorv1.Record{BootId: "boot", Body: &sensorv1.Record_Event{Event: &sensorv1.Event{
+		Sequence: sequence, Kind: sensorv1.Kind_KIND_PROCESS_EXEC, Time: timestamppb.New(at), Process: &sensorv1.Process{Id: "cron"},
+		Payload: &sensorv1.Event_Exec{Exec: &sensorv1.ProcessExec{}},
+	}}}
+}
+
+// alive has an agent tell of something every two seconds.
+func (s *story) alive(agent string, from, until time.Duration) {
+	for at := from; at < until; at += 2 * time.Second {
+		r := aliveRecord(1<<40, after(at)) // the numbers of the others stay what they are
+		s.at(after(at), func(l *logWriter) { l.send(s.t, agent, after(at), 0, r) })
+	}
+}
+
 // run plays the story until a time, making the machine anew from its rows at random places.
 func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
 	s.t.Helper()
@@ -89,6 +105,7 @@ func (s *story) run(until time.Duration) (*Machine, []*alertv1.Alert) {
 
 func (s *story) runIn(limits Limits, until time.Duration) (*Machine, []*alertv1.Alert) {
 	s.t.Helper()
+	s.alive(testAgent, time.Second, min(until, 2*time.Minute))
 	m, rows := NewMachine(limits), make(map[rowName]string)
 	r := rand.New(rand.NewPCG(1, 2))
 	var revisions []*alertv1.Alert

@@ -147,10 +147,14 @@ func (m *Machine) lookAt(p *pod, s *session, done map[*session]bool, crowd map[*
 			continue
 		}
 		done[other] = true
-		if a := answers[i]; again != 0 && !a.joined && len(a.requests) > 0 {
+		a := answers[i]
+		if again != 0 && !a.joined && len(a.requests) > 0 {
 			m.look(other, again)
+			if other.Attribution == joined && a.proved != nil && a.proved == p.request(other.Requests[0]) {
+				continue // it stays joined, unless what is on its way says otherwise
+			}
 		}
-		m.decideSession(other, answers[i])
+		m.decideSession(other, a)
 	}
 	m.tellSurplus(c, answers)
 }

@@ -105,6 +105,9 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 	f.at, f.uncertainty = agent.Skew.correct(f.event.GetTime(), m.now())
 	m.fact = f.at
 	m.reached(f)
+	if e.Lane != sensorv1.Lane_LANE_DETECTIONS {
+		agent.Heard = max(agent.Heard, f.at.UnixNano())
+	}
 	if s := m.sighted(f); s != nil {
 		f.session = s.Key
 		m.alive(s.Pod, s.UID, f.at)

@@ -73,7 +73,7 @@ func TestAFloodOfSessionsCostsOthersNothing(t *testing.T) {
 		l.send(t, badAgent, noon.Add(2*time.Second), 0, rs...)
 	}
 	l.audit(t, noon.Add(3*time.Second), ask{id: "r", at: noon.Add(-100 * time.Millisecond), end: noon.Add(time.Second), args: []string{"sh"}}.event(auditv1.Stage_STAGE_COMPLETE))
-	l.tick(t, time.Minute)
+	l.tick(t, time.Minute+quietHold)
 	m := NewMachine(Limits{SessionBytes: 1 << 20})
 	for _, message := range l.messages {
 		if _, err := m.Apply(message, func(alert.Identity) (uint32, error) { return 0, nil }); err != nil {

@@ -256,13 +256,18 @@ func simulate(t *testing.T, of lot) (got tally) {
 	return got
 }
 
+// simulatedSeeds is how often each simulation is run.
+func simulatedSeeds() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("SEAWALL_JOIN_SEEDS"), 10, 64); err == nil {
+		return n
+	}
+	return 10
+}
+
 // TestJoinIsNeverWrong is the proof of the join: whatever happens to the records, no answer
 // is wrong at any time, and commands that nobody else runs are always joined.
 func TestJoinIsNeverWrong(t *testing.T) {
-	seeds := uint64(10)
-	if n, err := strconv.ParseUint(os.Getenv("SEAWALL_JOIN_SEEDS"), 10, 64); err == nil {
-		seeds = n
-	}
+	seeds := simulatedSeeds()
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "late\tskew\tstart-up\tsessions\tright\tambiguous\tunattributed\twrong\t")
