@@ -107,8 +107,14 @@ func (l *logWriter) tick(t testing.TB, after time.Duration) {
 // clock; the agent's is behind by skew.
 func (l *logWriter) send(t testing.TB, agent string, now time.Time, skew time.Duration, rs ...*sensorv1.Record) {
 	t.Helper()
+	l.sendFrom(t, "node-1", agent, now, skew, rs...)
+}
+
+// sendFrom does so in the name of a node.
+func (l *logWriter) sendFrom(t testing.TB, node, agent string, now time.Time, skew time.Duration, rs ...*sensorv1.Record) {
+	t.Helper()
 	e := &collectorv1.Envelope{
-		Cluster: testCluster, AgentId: agent, Node: "node-1", Lane: sensorv1.Lane_LANE_TELEMETRY,
+		Cluster: testCluster, AgentId: agent, Node: node, Lane: sensorv1.Lane_LANE_TELEMETRY,
 		Skew: durationpb.New(20*time.Millisecond + skew),
 	}
 	for _, r := range rs {
