@@ -169,7 +169,7 @@ func (m *Machine) settled(p *pod, r *request, found []*session) int64 {
 	}
 	agents, _ := p.agentsOf(r, found)
 	for _, id := range agents {
-		if agent := m.agents.get(id); agent != nil && agent.Heard < r.latest()+int64(penHold) && m.place.Now < at+int64(quietHold) {
+		if agent := m.agents.get(id); agent != nil && agent.Heard < at && m.place.Now < at+int64(quietHold) {
 			return min(at+int64(quietHold), m.place.Now+int64(quietLook))
 		}
 	}

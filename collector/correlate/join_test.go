@@ -3,6 +3,7 @@ package correlate
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,7 +110,7 @@ func (s *story) runIn(limits Limits, until time.Duration) (*Machine, []*alertv1.
 	m, rows := NewMachine(limits), make(map[rowName]string)
 	r := rand.New(rand.NewPCG(1, 2))
 	var revisions []*alertv1.Alert
-	messages := s.log(noon, after(until))
+	messages := (&stream{t: s.t, messages: slices.DeleteFunc(slices.Clone(s.messages), func(a arrival) bool { return a.at.After(after(until)) })}).log(noon, after(until))
 	for _, message := range messages {
 		found, err := m.Apply(message, past(&revisions))
 		if err != nil {
