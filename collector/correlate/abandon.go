@@ -62,6 +62,7 @@ func (m *Machine) abandon(h Hole, past Past) ([]alert.Revision, error) {
 	gap := &sensorv1.Gap{Class: "all", Stage: "collector", Reason: "log_lost",
 		Since: timestamppb.New(since), Until: timestamppb.New(h.Until), Count: h.Messages}
 	for id, agent := range m.agents.all() {
+		m.lose(id, agent, gap.Class, loss{since.UnixNano(), h.Until.UnixNano()})
 		m.gap(id, agent, gap)
 		m.change(rowAgent, id)
 	}

@@ -47,7 +47,6 @@ func (m *Machine) agent(id string) *agentState {
 // gap books that an agent lost something, with its open alerts of that time.
 func (m *Machine) gap(agentID string, agent *agentState, g *sensorv1.Gap) {
 	m.gaps++
-	m.lose(agentID, agent, g)
 	switch {
 	case m.gaps <= maxMessageGaps:
 		m.book(agentID, agent, g)

@@ -17,7 +17,7 @@ const (
 	maxLosses = 64
 	// quietHold is how much longer a session is waited for whose agent was not heard of
 	// meanwhile: it may be cut off, or about to start again; after that it is taken to have had
-	// nothing to say. quietLook is how often it is asked for.
+	// nothing to say. quietLook is how soon it is asked for again, at first.
 	quietHold = 2 * time.Minute
 	quietLook = 2 * time.Second
 	// forgetLoss is when a loss concerns nothing any more that may still be joined.
@@ -28,20 +28,25 @@ const (
 // is 0 where nobody knows since when.
 type loss struct{ Since, Until int64 }
 
-// lose books a gap, by the collector's clock, that entries may be in. Other gaps, of which
-// there are many more, are not kept here: nothing that is lost otherwise pushes these out.
-func (m *Machine) lose(agentID string, agent *agentState, g *sensorv1.Gap) {
-	switch g.Class {
+// lossBounds are those of a gap that an agent tells of, by its clock.
+func (s *skew) lossBounds(g *sensorv1.Gap, now time.Time) (l loss) {
+	_, until := s.bounds(g.Until, now)
+	l.Until = until.UnixNano()
+	if known(g.Since) && plausible(g.Since) {
+		since, _ := s.bounds(g.Since, now)
+		// What waits for its container's name is booked when it is given up.
+		l.Since = max(min(since.UnixNano(), l.Until)-int64(penHold), 1)
+	}
+	return l
+}
+
+// lose books a gap that entries may be in. Other gaps, of which there are many more, are
+// not kept here: nothing that is lost otherwise pushes these out.
+func (m *Machine) lose(agentID string, agent *agentState, class string, l loss) {
+	switch class {
 	case "entry", "process_exec", "all":
 	default:
 		return
-	}
-	_, off := agent.Skew.offset()
-	margin := int64(off + bestWay)
-	l := loss{Until: g.Until.AsTime().UnixNano() + margin}
-	if g.Since != nil {
-		// What waits for its container's name is booked when it is given up.
-		l.Since = max(g.Since.AsTime().UnixNano()-margin-int64(penHold), 1)
 	}
 	agent.book(l, m.place.Now)
 	m.change(rowAgent, agentID)
@@ -170,7 +175,7 @@ func (m *Machine) settled(p *pod, r *request, found []*session) int64 {
 	agents, _ := p.agentsOf(r, found)
 	for _, id := range agents {
 		if agent := m.agents.get(id); agent != nil && agent.Heard < at && m.place.Now < at+int64(quietHold) {
-			return min(at+int64(quietHold), m.place.Now+int64(quietLook))
+			return min(at+int64(quietHold), m.place.Now+max(int64(quietLook), (m.place.Now-at)/2))
 		}
 	}
 	return at

@@ -87,7 +87,7 @@ func TestTheJoinIsToldSoon(t *testing.T) {
 	if took := last.StoredTime.AsTime().Sub(arrives); last.Entries[0].Attribution != joined || took > 2*time.Second {
 		t.Errorf("after %v %v", took, last.Entries)
 	}
-	for until, want := range map[time.Duration]string{44 * time.Second: "May have come in: alice@example.test from 10.77.0.10 by kubectl exec (bash).", 49 * time.Second: "Came in: alice"} {
+	for until, want := range map[time.Duration]string{44 * time.Second: "May have come in: alice@example.test from 10.77.0.10 by kubectl exec (bash).", 52 * time.Second: "Came in: alice"} {
 		s := newStory(t)
 		s.session(c)
 		s.detected(11*time.Second, "escape-core-pattern", c, nil)
@@ -248,7 +248,7 @@ func TestForeignExecs(t *testing.T) {
 		r := comeIn{id: "s", at: after(10 * time.Second), args: []string{"sh"}}.record(s.sequence)
 		r.GetEvent().Session.ExecId, r.GetEvent().Container.RuntimeNamespace = id, "k8s.io"
 		s.at(after(11*time.Second), func(l *logWriter) { l.send(t, testAgent, after(11*time.Second), 0, r) })
-		m, revisions := s.run(50 * time.Second)
+		m, revisions := s.run(60 * time.Second)
 		if got := answersOf(m); got != want || (len(revisions) == 1) != (id == "mine") {
 			t.Errorf("%q: got %s, %d alerts", id, got, len(revisions))
 		}

@@ -154,7 +154,7 @@ func TestJoin(t *testing.T) {
 		{"one", func(s *story) {
 			s.session(come("s", 10, "id"))
 			s.record(after(second(12)), request("r", 9.9, 10.1, "id"))
-		}, 50, "s=r"},
+		}, 60, "s=r"},
 		{"named-at-once-joined-when-no-other-can-come", func(s *story) {
 			s.session(come("s", 10, "sh"))
 			s.record(after(second(10.3)), request("r", 9.9, 0, sh...))
@@ -162,11 +162,11 @@ func TestJoin(t *testing.T) {
 		{"and-then", func(s *story) {
 			s.session(come("s", 10, "sh"))
 			s.record(after(second(10.3)), request("r", 9.9, 0, sh...))
-		}, 50, "s=r"},
+		}, 60, "s=r"},
 		{"record-first", func(s *story) {
 			s.record(after(second(10)), request("r", 9.9, 0, "id"))
 			s.session(come("s", 20, "id"))
-		}, 50, "s=r"},
+		}, 60, "s=r"},
 		{"two-apart", func(s *story) {
 			s.session(come("s1", 10, "sh"))
 			s.session(come("s2", 13, "sh"))

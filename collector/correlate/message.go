@@ -64,6 +64,7 @@ func (m *Machine) envelope(e *collectorv1.Envelope, shard int) error {
 		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(item.GetRecord(), record); err != nil || !named {
 			m.stats.Unreadable++
 			now := timestamppb.New(m.now())
+			m.lose(e.AgentId, agent, "all", loss{max(agent.Heard-int64(penHold), 0), m.place.Now})
 			m.gap(e.AgentId, agent, &sensorv1.Gap{
 				Class: "all", Stage: "collector", Reason: "unreadable", Since: now, Until: now, Count: 1,
 			})
@@ -86,6 +87,7 @@ func (m *Machine) record(e *collectorv1.Envelope, agent *agentState, bootID stri
 	switch body := r.Body.(type) {
 	case *sensorv1.Record_Gap:
 		m.stats.Gaps++
+		m.lose(e.AgentId, agent, body.Gap.GetClass(), agent.Skew.lossBounds(body.Gap, m.now()))
 		m.gap(e.AgentId, agent, agent.Skew.gap(body.Gap, m.now()))
 		return nil
 	case *sensorv1.Record_Event:
