@@ -36,7 +36,7 @@ type forward struct {
 }
 
 func (f forward) events() []*auditv1.Event {
-	a := ask{id: f.id, user: f.user, at: seconds(f.at), end: seconds(f.end)}
+	a := ask{id: f.id, user: f.user, at: atSecond(f.at), end: atSecond(f.end)}
 	event := func(stage auditv1.Stage) *auditv1.Event {
 		e := a.event(stage)
 		e.Entry, e.Object.Subresource, e.Object.Name = nil, "portforward", cmp.Or(f.pod, testPod)
@@ -49,20 +49,20 @@ func (f forward) events() []*auditv1.Event {
 	return []*auditv1.Event{event(auditv1.Stage_STAGE_STARTED), event(auditv1.Stage_STAGE_COMPLETE)}
 }
 
-func seconds(n float64) time.Time { return after(time.Duration(n * float64(time.Second))) }
+func atSecond(n float64) time.Time { return after(time.Duration(n * float64(time.Second))) }
 
 // reach has the node connect to a port of a pod, and say so 100 ms later.
 func (s *story) reach(pod string, port uint32, at ...float64) {
 	for _, n := range at {
 		s.sequence++
 		r := &sensorv1.Record{BootId: "boot", Body: &sensorv1.Record_Event{Event: &sensorv1.Event{
-			Sequence: s.sequence, Kind: sensorv1.Kind_KIND_NETWORK_CONNECT, Time: timestamppb.New(seconds(n)), Entry: true,
+			Sequence: s.sequence, Kind: sensorv1.Kind_KIND_NETWORK_CONNECT, Time: timestamppb.New(atSecond(n)), Entry: true,
 			Process:          &sensorv1.Process{Id: "containerd"},
 			EnteredContainer: &sensorv1.Container{Id: "c1", Name: "app", Pod: &sensorv1.Pod{Name: pod, Namespace: "store", Uid: "u1"}},
 			Payload: &sensorv1.Event_Connect{Connect: &sensorv1.NetworkFlow{
 				Local: &sensorv1.Address{Ip: "127.0.0.1", NetNamespace: 7}, Remote: &sensorv1.Address{Ip: "127.0.0.1", Port: port, NetNamespace: 7}}},
 		}}}
-		at := seconds(n).Add(100 * time.Millisecond)
+		at := atSecond(n).Add(100 * time.Millisecond)
 		s.at(at, func(l *logWriter) { l.send(s.t, testAgent, at, 0, r) })
 	}
 }
@@ -114,84 +114,84 @@ func TestForwardedConnections(t *testing.T) {
 		want  string
 	}{
 		{"in-order", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 			s.reach(testPod, 8080, 10, 12)
 		}, 900, "r 8080×2 [10 12]"},
 		{"soon", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 			s.reach(testPod, 8080, 10, 12)
 		}, 20, "r 8080×1 [10 10]"},
 		{"none", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 		}, 60, "r"},
 		{"ten-minutes-late", func(s *story) {
 			s.reach(testPod, 8080, 10, 11.5, 40)
-			s.events(seconds(610), forward{id: "r", at: 5, end: 50}.events()...)
+			s.events(atSecond(610), forward{id: "r", at: 5, end: 50}.events()...)
 		}, 660, "r 8080×3 [10 40]"},
 		{"before-and-after-it-stood", func(s *story) {
 			s.reach(testPod, 8080, 2, 10, 70)
-			s.events(seconds(20), forward{id: "r", at: 5, end: 15}.events()...)
+			s.events(atSecond(20), forward{id: "r", at: 5, end: 15}.events()...)
 		}, 120, "r 8080×1 [10 10]"},
 		{"its-end-comes-later", func(s *story) {
 			all := forward{id: "r", at: 5, end: 15}.events()
-			s.events(seconds(5.1), all[0])
+			s.events(atSecond(5.1), all[0])
 			s.reach(testPod, 8080, 10, 20)
-			s.events(seconds(60), all[1])
+			s.events(atSecond(60), all[1])
 		}, 120, "r 8080×1 [10 10]"},
 		{"several-ports", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 			s.reach(testPod, 8080, 10)
 			s.reach(testPod, 5432, 11)
 		}, 60, "r 5432×1 [11 11] 8080×1 [10 10]"},
 		{"another-pod", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 			s.reach("db-0", 8080, 10)
 		}, 60, "r"},
 		{"two-users-at-once", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
-			s.events(seconds(6.1), forward{id: "b", user: "bob", at: 6}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(6.1), forward{id: "b", user: "bob", at: 6}.events()...)
 			s.reach(testPod, 8080, 10, 12)
 		}, 900, "b 8080×2?2 [10 12]; r 8080×2?2 [10 12]"},
 		{"two-users-and-one-is-late", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 			s.reach(testPod, 8080, 10, 12)
-			s.events(seconds(300), forward{id: "b", user: "bob", at: 6, end: 30}.events()...)
+			s.events(atSecond(300), forward{id: "b", user: "bob", at: 6, end: 30}.events()...)
 		}, 360, "b 8080×2?2 [10 12]; r 8080×2?2 [10 12]"},
 		{"one-after-the-other", func(s *story) {
-			s.events(seconds(20), forward{id: "r", at: 5, end: 15}.events()...)
-			s.events(seconds(60), forward{id: "b", user: "bob", at: 40, end: 50}.events()...)
+			s.events(atSecond(20), forward{id: "r", at: 5, end: 15}.events()...)
+			s.events(atSecond(60), forward{id: "b", user: "bob", at: 40, end: 50}.events()...)
 			s.reach(testPod, 8080, 10, 45)
 		}, 120, "b 8080×1 [45 45]; r 8080×1 [10 10]"},
 		{"they-overlap-for-a-while", func(s *story) {
-			s.events(seconds(50), forward{id: "r", at: 5, end: 30}.events()...)
-			s.events(seconds(50), forward{id: "b", user: "bob", at: 20, end: 45}.events()...)
+			s.events(atSecond(50), forward{id: "r", at: 5, end: 30}.events()...)
+			s.events(atSecond(50), forward{id: "b", user: "bob", at: 20, end: 45}.events()...)
 			s.reach(testPod, 8080, 10, 25, 40)
 		}, 120, "b 8080×2?1 [25 40]; r 8080×2?1 [10 25]"},
 		{"ports-that-are-named", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5, query: "?ports=8080"}.events()...)
-			s.events(seconds(5.1), forward{id: "b", user: "bob", at: 5, query: "?ports=5432&ports=90"}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5, query: "?ports=8080"}.events()...)
+			s.events(atSecond(5.1), forward{id: "b", user: "bob", at: 5, query: "?ports=5432&ports=90"}.events()...)
 			s.reach(testPod, 8080, 10)
 			s.reach(testPod, 5432, 10)
 		}, 60, "b 5432×1 [10 10]; r 8080×1 [10 10]"},
 		{"one-alert-of-two-pods", func(s *story) {
-			s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
-			s.events(seconds(6.1), forward{id: "r2", pod: "db-0", at: 6}.events()...)
+			s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
+			s.events(atSecond(6.1), forward{id: "r2", pod: "db-0", at: 6}.events()...)
 			s.reach("db-0", 5432, 10)
 		}, 60, "r; r2 5432×1 [10 10]"},
 		{"refused", func(s *story) {
 			e := forward{id: "r", at: 5}.events()
 			e[0].Code = 403
-			s.events(seconds(5.1), e...)
+			s.events(atSecond(5.1), e...)
 			s.reach(testPod, 8080, 10)
 		}, 60, ""},
 		{"bursts", func(s *story) {
-			s.events(seconds(1), forward{id: "r", at: 0.5}.events()...)
+			s.events(atSecond(1), forward{id: "r", at: 0.5}.events()...)
 			for n := range 40 {
 				s.reach(testPod, 8080, float64(5+3*n), float64(5+3*n)+0.3)
 			}
 		}, 900, "r 8080×80 [5 122]"},
 		{"many-places", func(s *story) {
-			s.events(seconds(1), forward{id: "r", at: 0.5}.events()...)
+			s.events(atSecond(1), forward{id: "r", at: 0.5}.events()...)
 			for port := range uint32(maxConnections + 3) {
 				s.reach(testPod, 1000+port, 10)
 			}
@@ -200,7 +200,7 @@ func TestForwardedConnections(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := newStory(t)
 			test.tell(s)
-			log := s.log(noon, seconds(test.until))
+			log := s.log(noon, atSecond(test.until))
 			never := func(int) bool { return false }
 			m, revisions := playSet(t, set, log, never)
 			if got := forwarded(latest(revisions)); test.want != "many" && got != test.want {
@@ -224,7 +224,7 @@ func TestForwardedConnections(t *testing.T) {
 // raised of them; nothing of what was asked for is.
 func TestUnaskedConnections(t *testing.T) {
 	s := newStory(t)
-	s.events(seconds(20), forward{id: "r", at: 5, end: 15}.events()...)
+	s.events(atSecond(20), forward{id: "r", at: 5, end: 15}.events()...)
 	s.reach(testPod, 8080, 10, 60, 61.5)
 	s.reach("db-0", 5432, 10)
 	never := func(int) bool { return false }
@@ -268,7 +268,7 @@ func TestReachesAreBounded(t *testing.T) {
 // TestDoorsHaveConnections: where a port-forward is told as a way in, so is what it reached.
 func TestDoorsHaveConnections(t *testing.T) {
 	s := newStory(t)
-	s.events(seconds(5.1), forward{id: "r", at: 5}.events()...)
+	s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
 	s.reach(testPod, 8080, 9.9)
 	own := comeIn{id: "own", init: true, at: after(time.Second), args: []string{"server"}}
 	s.detected(10*time.Second, "escape-core-pattern", own, func(e *sensorv1.Event) {

@@ -258,8 +258,8 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// BenchmarkFlood is per object of a flood over many namespaces, with no room left.
-func BenchmarkFlood(b *testing.B) {
+// BenchmarkFloodOfObjects is per object of a flood over many namespaces, with no room left.
+func BenchmarkFloodOfObjects(b *testing.B) {
 	m := NewMachine(Limits{ObjectBytes: 16 << 20})
 	m.place.Now = after(0).UnixNano()
 	flood := func(i int) {

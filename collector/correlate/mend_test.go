@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -226,8 +227,9 @@ func TestDebugOfAnotherPod(t *testing.T) {
 		s := newStory(t)
 		s.events(after(seconds(110)), test.first)
 		c := comeIn{id: "bobs", init: true, container: "c2", at: after(182 * time.Second), args: []string{"sh"}}
-		spec := created(after(1*time.Second), `{"containers":[{"name":"server"}],"ephemeralContainers":[{"name":"app"}]}`)
-		s.events(after(1*time.Second), spec)
+		anew := created(after(90*time.Second), `{"containers":[{"name":"server"}],"ephemeralContainers":[{"name":"app"}]}`)
+		anew.Response = bytes.Replace(anew.Response, []byte(`"uid":"u1"`), []byte(`"uid":"u2"`), 1)
+		s.events(after(90*time.Second), anew)
 		s.sessionOf(testAgent, seconds(182.1), c, ofPod("u2"))
 		s.events(after(400*time.Second), debugs("bob", "bob", 180*time.Second, "u2"))
 		for i, until := range []time.Duration{190 * time.Second, 500 * time.Second} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
 )
 
 // TestRepeatedEntries: of entries alike the first three are told one by one, the others by
@@ -57,7 +58,11 @@ func TestRepeatsOnOtherNodes(t *testing.T) {
 		if i%4 >= 2 {
 			r.GetEvent().Container.Image = "registry.example/other:1"
 		}
-		agent := []string{testAgent, badAgent}[i%2]
+		agent := testAgent
+		if i%2 == 1 { // another pod of the workload
+			agent = badAgent
+			r.GetEvent().Container.Pod = &sensorv1.Pod{Name: "web-1", Namespace: "store", Uid: "u2"}
+		}
 		s.at(c.at, func(l *logWriter) { l.send(t, agent, c.at, 0, r) })
 	}
 	s.chatter(10*time.Second, 3*time.Minute)
