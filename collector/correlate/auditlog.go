@@ -184,6 +184,7 @@ func (m *Machine) judgeAgain(a *auditState, in stretch) {
 	}
 	apart := a.apart()
 	oldest := m.place.Now - int64(recordKept)
+	doubted := make(map[podKey]bool) // what was concluded of their nodes
 	for _, s := range m.sessions.recent() {
 		if s.stamp.At < max(in.from-apart, oldest)-int64(startup) {
 			break // nor was it, and what was touched before it, there then
@@ -194,6 +195,12 @@ func (m *Machine) judgeAgain(a *auditState, in stretch) {
 				m.look(s, m.place.Now)
 			}
 		}
+		if s.Apart && s.Pod.Cluster == a.Cluster {
+			doubted[s.Pod] = true
+		}
+	}
+	for _, key := range sortedPods(doubted) {
+		m.sortOut(key)
 	}
 }
 

@@ -41,6 +41,8 @@ type host struct {
 	Key   hostKey
 	Agent string // "": none spoke of it yet
 	Node  string // by the audit log; "": it does not say
+	// Bound says that the audit log told it as the pod got its node: so it does of others.
+	Bound bool `json:",omitempty"`
 	// Contested says that another agent spoke of it when the first one was silent.
 	Contested bool
 	// First is since when it is known. Born says that it was not there before.
@@ -89,8 +91,8 @@ func (m *Machine) claim(s *session) (apart bool) {
 }
 
 // another reports whether the session's pod, by its name, is known to be another agent's:
-// the audit log named it, and does not know of a newer one, or the session's agent does
-// not say which one it means.
+// the audit log tells where pods come to be, lacks nothing since, and does not know of a newer
+// one; or the session's agent does not say which one it means.
 func (m *Machine) another(s *session) bool {
 	p := m.pods[s.Pod]
 	if p == nil || len(p.hosts) == 0 {
@@ -100,7 +102,8 @@ func (m *Machine) another(s *session) bool {
 	if last.Contested || last.Agent == "" || last.Agent == s.Key.Agent || m.silent(last.Agent) {
 		return false
 	}
-	return s.UID == "" || last.Node != "" && last.Node != s.Node
+	source := m.audits[s.Pod.Cluster]
+	return s.UID == "" || last.Bound && last.Node != s.Node && source != nil && source.receives() && !source.missed(last.First, m.place.Now)
 }
 
 // silent reports whether an agent was not heard of lately.
@@ -163,8 +166,8 @@ func (m *Machine) learnHost(cluster string, clock *skew, e *auditv1.Event) {
 		from, _ := clock.auditBounds(e.StageTime.AsTime())
 		h = m.addHost(&host{Key: key, First: from.UnixNano(), Born: o.Subresource == "binding"})
 	}
-	if h.Node != cutName(node) {
-		h.Node = cutName(node)
+	if bound := h.Bound || o.Subresource == "binding"; h.Node != cutName(node) || h.Bound != bound {
+		h.Node, h.Bound = cutName(node), bound
 		m.movedHosts[key] = true
 		m.sortOut(key.Pod)
 	}

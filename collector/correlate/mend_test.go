@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/seawall-security/seawall/collector/alert"
+	alertv1 "github.com/seawall-security/seawall/proto/alert/v1"
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
 	collectorv1 "github.com/seawall-security/seawall/proto/collector/v1"
 	sensorv1 "github.com/seawall-security/seawall/proto/sensor/v1"
@@ -465,6 +466,49 @@ func TestAgentsOfOtherNodes(t *testing.T) {
 			}
 			if forged := m.sessions.get(sessionKey{otherAgent, "forged"}); forged != nil && forged.Attribution != unavailable {
 				t.Errorf("what was forged is %v", forged.Attribution)
+			}
+		})
+	}
+}
+
+// TestAPodMadeAnewElsewhere: where the audit log does not tell on which nodes pods come to be, or
+// lost it, what it said of one pod is not held against the next of that name.
+func TestAPodMadeAnewElsewhere(t *testing.T) {
+	patched := binding(seconds(3), "u1", "node-1")
+	patched.Verb, patched.Object.Subresource, patched.Request = "patch", "", nil
+	patched.Response = []byte(`{"kind":"Pod","metadata":{"name":"` + testPod + `","uid":"u1"},"spec":{"nodeName":"node-1"}}`)
+	for _, test := range []struct {
+		name string
+		tell func(s *story)
+		want alertv1.Attribution
+	}{
+		{"nothing-is-known", func(*story) {}, unattributed},
+		{"by-a-patch", func(s *story) { s.events(after(seconds(3)), patched) }, unattributed},
+		{"by-a-binding", func(s *story) { s.events(after(seconds(3)), binding(seconds(1), "u1", "node-1")) }, unavailable},
+		{"by-a-binding-the-next-of-which-was-lost", func(s *story) {
+			s.events(after(seconds(3)), binding(seconds(1), "u1", "node-1"))
+			s.auditGaps(3*time.Minute, &collectorv1.AuditGap{Id: "1", Gap: &sensorv1.Gap{Since: timestamppb.New(after(seconds(50))), Until: timestamppb.New(after(seconds(55)))}})
+		}, unattributed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newStory(t)
+			s.session(comeIn{id: "own", init: true, at: after(seconds(2)), args: []string{"server"}})
+			test.tell(s)
+			for _, c := range []comeIn{
+				{id: "own", at: after(seconds(60)), init: true, args: []string{"server"}, container: "c2"},
+				{id: "thief", at: after(seconds(100)), args: []string{"sh"}, tty: "pts/0", container: "c2"},
+			} {
+				s.sequence++
+				r := c.record(s.sequence)
+				ofPod("u2")(r.GetEvent())
+				s.at(c.at.Add(seconds(0.1)), func(l *logWriter) { l.sendFrom(t, "node-2", otherAgent, c.at.Add(seconds(0.1)), 0, r) })
+			}
+			s.alive(otherAgent, time.Second, 5*time.Minute)
+			s.chatter(seconds(3), 5*time.Minute)
+			m, revisions := s.run(5 * time.Minute)
+			thief := m.sessions.get(sessionKey{otherAgent, "thief"})
+			if thief.Attribution != test.want || (len(entryAlerts(revisions)) == 1) != (test.want == unattributed) {
+				t.Errorf("%v, %d alerts", thief.Attribution, len(entryAlerts(revisions)))
 			}
 		})
 	}
