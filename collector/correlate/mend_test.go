@@ -63,6 +63,30 @@ func TestLossesStayKnown(t *testing.T) {
 	}
 }
 
+// TestRefusedMessagesAreLosses: a session in a message that is passed over is one that may be missing.
+func TestRefusedMessagesAreLosses(t *testing.T) {
+	s := newStory(t)
+	s.session(comeIn{id: "victim", at: after(seconds(10)), args: []string{"sh"}})
+	s.session(comeIn{id: "thief", at: after(seconds(12)), args: []string{"sh"}})
+	s.record(after(seconds(100)), ask{id: "r", at: after(seconds(9.9)), args: []string{"sh"}})
+	s.alive(testAgent, time.Second, 2*time.Minute)
+	s.chatter(seconds(100), 3*time.Minute)
+	m := NewMachine(Limits{})
+	var revisions []*alertv1.Alert
+	refused := 0
+	for _, message := range s.log(noon, after(3*time.Minute)) {
+		if bytes.Contains(message.Data, []byte("victim")) {
+			refused++
+			m.skip(message, true)
+		} else if _, err := m.Apply(message, past(&revisions)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := answersOf(m); refused != 1 || got != "thief=r?" {
+		t.Errorf("%d refused, %s", refused, got)
+	}
+}
+
 // TestLossesOverlapOrMerge: however many there are, what was lost stays covered.
 func TestLossesOverlapOrMerge(t *testing.T) {
 	a, hour := &agentState{}, int64(time.Hour)

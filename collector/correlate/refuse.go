@@ -67,7 +67,10 @@ func (m *Machine) skip(message Message, book bool) {
 		return
 	}
 	at := timestamppb.New(m.now())
-	m.book(envelope.AgentId, m.agent(envelope.AgentId), &sensorv1.Gap{
+	agent := m.agent(envelope.AgentId)
+	m.lose(envelope.AgentId, agent, "all", loss{max(agent.Heard-int64(penHold), 0), max(m.place.Now, now.AsTime().UnixNano())})
+	m.doubtAll()
+	m.book(envelope.AgentId, agent, &sensorv1.Gap{
 		Class: "all", Stage: "collector", Reason: "refused", Since: at, Until: at, Count: uint64(len(envelope.Items)),
 	})
 	m.measure()
