@@ -263,9 +263,7 @@ func (m *Machine) connects(r *request, connections map[string]*alertv1.Connectio
 		return
 	}
 	r.Told = storedRequest{told}
-	m.requestBytes -= r.size
-	r.size = r.measure()
-	m.requestBytes += r.size
+	m.resizeRequest(r)
 	m.movedRequests[r.Key] = true
 	m.enrichPod(r.Pod)
 	for _, key := range r.Tellers {

@@ -239,6 +239,23 @@ func TestUnaskedConnections(t *testing.T) {
 	}
 }
 
+// TestConnectionsArePaidFor: what is told of a request's connections is of the share of who sent it.
+func TestConnectionsArePaidFor(t *testing.T) {
+	s := newStory(t)
+	s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
+	for port := range uint32(8) {
+		s.reach(testPod, 8080+port, 10)
+	}
+	m, _ := playSet(t, forwardSet(t), s.log(noon, after(time.Minute)), func(int) bool { return false })
+	paid := 0
+	for _, of := range m.requestPool.portions {
+		paid += of.bytes
+	}
+	if m.requests.len() != 1 || paid != m.requestBytes {
+		t.Errorf("%d bytes of %d are paid for", paid, m.requestBytes)
+	}
+}
+
 // TestReachesAreBounded: an agent that says it connects everywhere costs its own share.
 func TestReachesAreBounded(t *testing.T) {
 	s := newStory(t)

@@ -335,12 +335,18 @@ func (m *Machine) toldOf(kind string, key requestKey, e *auditv1.Event) bool {
 }
 
 func (m *Machine) insertRequest(r *request) {
-	r.size = r.measure()
-	m.requestBytes += r.size
 	m.requests.add(r.Key, r)
 	m.requestPool.add(r.payer(), r.Key, r)
-	m.requestPool.resize(r.payer(), r.size)
+	m.resizeRequest(r)
 	m.indexRequest(r)
+}
+
+// resizeRequest books what the request now takes.
+func (m *Machine) resizeRequest(r *request) {
+	more := r.measure() - r.size
+	m.requestBytes += more
+	m.requestPool.resize(r.payer(), more)
+	r.size += more
 }
 
 func (m *Machine) forgetRequest(r *request) {
