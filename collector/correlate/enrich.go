@@ -2,7 +2,6 @@ package correlate
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
@@ -48,6 +47,11 @@ func (m *Machine) watch(a *anchor) {
 	}
 	if key := a.pod(); key.Name != "" {
 		m.pod(key).anchors[a.Key] = true
+		in := namespaceKey{key.Cluster, key.Namespace}
+		if m.alerted[in] == nil {
+			m.alerted[in] = make(map[string]bool)
+		}
+		m.alerted[in][a.Key] = true
 	}
 }
 
@@ -60,6 +64,10 @@ func (m *Machine) unwatch(a *anchor) {
 	if key := a.pod(); m.pods[key] != nil {
 		delete(m.pods[key].anchors, a.Key)
 		m.leavePod(key)
+		in := namespaceKey{key.Cluster, key.Namespace}
+		if delete(m.alerted[in], a.Key); len(m.alerted[in]) == 0 {
+			delete(m.alerted, in)
+		}
 	}
 }
 
@@ -80,15 +88,12 @@ func (m *Machine) enrichPod(key podKey) {
 	}
 }
 
-// enrichNamespace looks at all alerts of a namespace again.
+// namespaceKey names a namespace of a cluster.
+type namespaceKey struct{ Cluster, Name string }
+
+// enrichNamespace looks at all alerts of a namespace again. There are far more pods than alerts.
 func (m *Machine) enrichNamespace(cluster, namespace string) {
-	keys := make(map[string]bool)
-	for key, p := range m.pods {
-		if key.Cluster == cluster && key.Namespace == namespace {
-			maps.Copy(keys, p.anchors)
-		}
-	}
-	m.enrichAll(keys)
+	m.enrichAll(m.alerted[namespaceKey{cluster, namespace}])
 }
 
 func (m *Machine) enrichAll(keys map[string]bool) {

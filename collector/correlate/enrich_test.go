@@ -254,3 +254,20 @@ func TestForeignExecs(t *testing.T) {
 		}
 	}
 }
+
+// TestAlertsOfANamespace are found by it, over restarts, for as long as they are open.
+func TestAlertsOfANamespace(t *testing.T) {
+	s := newStory(t)
+	s.detected(10*time.Second, "escape-core-pattern", comeIn{id: "s", at: after(9 * time.Second), args: []string{"bash"}}, nil)
+	in := namespaceKey{testCluster, "store"}
+	m, _ := s.run(20 * time.Second)
+	if len(m.alerted) != 1 || len(m.alerted[in]) != 1 {
+		t.Errorf("open: %v", m.alerted)
+	}
+	for _, a := range m.raised.all() {
+		m.close(a)
+	}
+	if len(m.alerted) != 0 {
+		t.Errorf("closed: %v", m.alerted)
+	}
+}

@@ -135,13 +135,14 @@ type Machine struct {
 	forwarded  map[podKey]bool                // of which connections or port-forwards came with this message
 	movedHosts map[hostKey]bool
 
-	looks     map[sessionKey]*session        // to be looked at
-	nextLook  int64                          // none before; 0: none
-	sought    map[podKey]stretch             // times of requests that are new
-	doubted   map[string]loss                // of agents, that are new
-	stages    []int64                        // of a batch
-	effort    int                            // comparisons and steps of proofs, for tests
-	concerned map[sessionKey]map[string]bool // anchors that are about a session
+	looks     map[sessionKey]*session          // to be looked at
+	nextLook  int64                            // none before; 0: none
+	sought    map[podKey]stretch               // times of requests that are new
+	doubted   map[string]loss                  // of agents, that are new
+	stages    []int64                          // of a batch
+	effort    int                              // comparisons and steps of proofs, for tests
+	concerned map[sessionKey]map[string]bool   // anchors that are about a session
+	alerted   map[namespaceKey]map[string]bool // raised ones that are about its pods
 
 	matcher  *auditrule.Matcher // nil: there are no rules
 	ruleRows []Row              // for it, until it is there
@@ -192,7 +193,7 @@ func NewMachine(limits Limits) *Machine {
 		sought: make(map[podKey]stretch), doubted: make(map[string]loss), movedHosts: make(map[hostKey]bool),
 		audits: make(map[string]*auditState), pods: make(map[podKey]*pod), movedSessions: make(map[sessionKey]bool), movedRequests: make(map[requestKey]bool), movedObjects: make(map[objectKey]bool),
 		movedReaches: make(map[reachKey]bool), reaches: make(map[podKey]map[reachKey]*reach), forwarded: make(map[podKey]bool),
-		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool),
+		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool), alerted: make(map[namespaceKey]map[string]bool),
 		family: make(map[processKey]string), begun: make(map[string]uint32),
 		touched: make(map[string]*anchor), due: make(map[string]*anchor), changed: make(map[rowName]bool), moved: make(map[markKey]bool),
 	}
