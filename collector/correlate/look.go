@@ -137,7 +137,7 @@ func (m *Machine) lookAt(p *pod, s *session, done map[*session]bool, crowd map[*
 	c := m.gather(p, s, crowd)
 	if c.crowded {
 		done[s] = true
-		m.decideSession(s, m.crowdedAnswer(p, s)) // the others are due by themselves, or were told so
+		m.decideSession(s, m.crowdedSurplus(p, c)) // the others are due by themselves, or were told so
 		return
 	}
 	answers, again := m.disentangle(p, c)

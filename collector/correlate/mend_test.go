@@ -3,6 +3,7 @@ package correlate
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -398,6 +399,33 @@ func TestMoreEntriesThanRequests(t *testing.T) {
 	for _, found := range m.sessions.all() {
 		if found.Over || found.Set.ID != "" {
 			t.Errorf("%s is still one too many", found.Key.ID)
+		}
+	}
+}
+
+// TestACrowdIsTooMany: more entries than are looked at together hide nothing, and are taken
+// back as fewer are.
+func TestACrowdIsTooMany(t *testing.T) {
+	const n = maxComponent + 20
+	s := newStory(t)
+	var late []*auditv1.Event
+	for i := range n {
+		at := after(seconds(10 + 20*float64(i)/n))
+		s.session(comeIn{id: fmt.Sprint("s", i), at: at, args: []string{"sh"}, tty: "pts/0"})
+		a := ask{id: fmt.Sprint("r", i), at: at.Add(-50 * time.Millisecond), args: []string{"sh"}, tty: "y"}
+		if i == 0 {
+			s.record(after(seconds(11)), a)
+		} else {
+			late = append(late, a.event(auditv1.Stage_STAGE_STARTED))
+		}
+	}
+	s.events(after(4*time.Minute), late...)
+	s.chatter(seconds(11), 5*time.Minute)
+	for until, want := range map[time.Duration]bool{3 * time.Minute: true, 5 * time.Minute: false} {
+		_, revisions := s.run(until)
+		alerts := entryAlerts(revisions)
+		if len(alerts) != 1 || !slices.Contains(alerts[0].Tags, tagSurplus) || (alerts[0].Severity >= high) != want {
+			t.Errorf("by %v: %s", until, brief(alerts))
 		}
 	}
 }

@@ -76,6 +76,42 @@ func (m *Machine) leftOver(c *component, answers []answer) {
 	}
 }
 
+// crowdedSurplus answers for the first session of a component that is too large, and looks
+// for entries that are too many among those that were found of it, or, if the session was
+// told of as one such, among the ones it was told with: whatever the others are, these have
+// no more requests than may have begun any of them.
+func (m *Machine) crowdedSurplus(p *pod, c *component) answer {
+	s, set := c.sessions[0], c.sessions[0].Set
+	part, asked := &component{sessions: c.sessions}, make(map[*request]bool)
+	if set.ID != "" {
+		part.sessions = slices.DeleteFunc(slices.Clone(p.sessions), func(other *session) bool { return other != s && other.Set != set })
+		part.sessions = part.sessions[:min(len(part.sessions), maxComponent)]
+	}
+	first := m.crowdedAnswer(p, s)
+	answers := make([]answer, len(part.sessions))
+	for i, other := range part.sessions {
+		if set.ID == "" && max(len(first.requests), len(asked)) >= len(part.sessions) {
+			return first // there are enough
+		}
+		answers[i] = m.crowdedAnswer(p, other)
+		for _, r := range answers[i].requests {
+			if !asked[r] {
+				asked[r] = true
+				part.requests = append(part.requests, r)
+			}
+		}
+	}
+	if m.leftOver(part, answers); set.ID != "" {
+		m.tellSurplus(part, answers)
+	} else {
+		m.raiseOver(answers)
+	}
+	if at := slices.Index(part.sessions, s); at >= 0 {
+		return answers[at]
+	}
+	return first
+}
+
 // told reports whether an entry without a request would be told.
 func (m *Machine) told(s *session) bool {
 	return !s.Old && (s.TTY != "" || m.spec(s.Pod, s.UID) != nil)
@@ -111,13 +147,24 @@ func (m *Machine) excess(all *matching, sessions []int) (over []int) {
 // tellSurplus raises or revises the alert of entries that are too many, and takes it back
 // where they turn out not to be.
 func (m *Machine) tellSurplus(c *component, answers []answer) {
+	set := m.raiseOver(answers)
+	for i, s := range c.sessions {
+		if s.Set.ID != "" && s.Set != set && (answers[i].joined || len(answers[i].requests) > 0) {
+			m.dissolve(s.Set)
+			m.join(s, sessionKey{})
+		}
+	}
+}
+
+// raiseOver raises or revises the alert of the entries that are too many, if there are, and
+// returns the set that it goes by.
+func (m *Machine) raiseOver(answers []answer) (set sessionKey) {
 	var over *surplus
 	for i := range answers {
 		if over = answers[i].over; over != nil {
 			break
 		}
 	}
-	var set sessionKey
 	if over != nil {
 		set = over.sessions[0].Key
 		for _, s := range over.sessions {
@@ -131,12 +178,7 @@ func (m *Machine) tellSurplus(c *component, answers []answer) {
 		}
 		m.raiseSurplus(set, over)
 	}
-	for i, s := range c.sessions {
-		if s.Set.ID != "" && s.Set != set && (answers[i].joined || len(answers[i].requests) > 0) {
-			m.dissolve(s.Set)
-			m.join(s, sessionKey{})
-		}
-	}
+	return set
 }
 
 // join makes a session one of a set.
