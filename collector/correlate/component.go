@@ -141,8 +141,13 @@ func (m *Machine) disentangle(p *pod, c *component) (answers []answer, again int
 	}
 	owner, ok := t.prove()
 	m.effort += t.effort
-	if !ok {
+	if !ok { // then what was joined around it may be wrong as well
 		owner = nil
+		for _, r := range c.requests {
+			for s := range m.sessionsOf(p, r) {
+				m.reopen(s)
+			}
+		}
 	}
 	proved := make([]bool, len(c.requests))
 	for place, r := range owner {

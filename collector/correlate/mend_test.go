@@ -64,6 +64,23 @@ func TestLossesStayKnown(t *testing.T) {
 	}
 }
 
+// TestContradictionsUndoJoins: three requests cannot have begun two sessions, so that one of
+// them began none, and none of the joins made so far is a proof any more.
+func TestContradictionsUndoJoins(t *testing.T) {
+	s := newStory(t)
+	s.record(after(seconds(10.1)), ask{id: "r1", at: after(seconds(10)), args: []string{"sh"}}) // of no session
+	s.record(after(seconds(25.1)), ask{id: "r2", at: after(seconds(25)), args: []string{"sh"}})
+	s.session(comeIn{id: "s1", at: after(seconds(25.1)), args: []string{"sh"}})
+	s.session(comeIn{id: "s2", at: after(seconds(50)), args: []string{"sh"}})
+	s.record(after(seconds(200)), ask{id: "r3", at: after(seconds(49.9)), args: []string{"sh"}})
+	s.alive(testAgent, time.Second, 4*time.Minute)
+	s.chatter(seconds(200), 4*time.Minute)
+	m, _ := s.run(4 * time.Minute)
+	if got := answersOf(m); got != "s1=r1|r2? s2=r2|r3?" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestRefusedMessagesAreLosses: a session in a message that is passed over is one that may be missing.
 func TestRefusedMessagesAreLosses(t *testing.T) {
 	s := newStory(t)
