@@ -81,6 +81,10 @@ func (m *Machine) reached(f *fact) {
 		return
 	}
 	key := reachKey{f.agentID, podKey{cutID(f.cluster), cutID(pod.Namespace), cutName(pod.Name)}, cutID(to.Ip), to.Port}
+	if m.strange(key.Pod, cutID(pod.Uid), f) {
+		m.stats.Unasked++
+		return
+	}
 	share := m.share(f.agentID)
 	r := share.reaches.get(key)
 	if r == nil {

@@ -256,6 +256,24 @@ func TestConnectionsArePaidFor(t *testing.T) {
 	}
 }
 
+// TestConnectionsOfOtherNodes: what an agent says of the network of another one's pod is nobody's.
+func TestConnectionsOfOtherNodes(t *testing.T) {
+	for _, liar := range []bool{false, true} {
+		s := newStory(t)
+		agent := testAgent
+		if liar {
+			agent = otherAgent
+		}
+		s.sessionOf(agent, 2*time.Second, comeIn{id: "own", init: true, at: after(time.Second), args: []string{"server"}}, nil)
+		s.events(atSecond(5.1), forward{id: "r", at: 5}.events()...)
+		s.reach(testPod, 22, 10)
+		m, _ := s.run(time.Minute)
+		if got := len(m.reaches) == 0; got != liar {
+			t.Errorf("another one has the pod: %v, connections are left out: %v", liar, got)
+		}
+	}
+}
+
 // TestReachesAreBounded: an agent that says it connects everywhere costs its own share.
 func TestReachesAreBounded(t *testing.T) {
 	s := newStory(t)

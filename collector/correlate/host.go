@@ -106,6 +106,19 @@ func (m *Machine) another(s *session) bool {
 	return s.UID == "" || last.Bound && last.Node != s.Node && source != nil && source.receives() && !source.missed(last.First, m.place.Now)
 }
 
+// strange reports whether a pod is known not to be where the fact comes from, as claim
+// has it. It notes nothing.
+func (m *Machine) strange(pod podKey, uid string, f *fact) bool {
+	h := m.hosts.get(hostKey{pod, uid})
+	switch {
+	case h == nil || h.Contested:
+		return false
+	case h.Node != "":
+		return h.Node != cutID(f.node) && m.staffed(pod.Cluster, h.Node)
+	}
+	return h.Agent != f.agentID && !m.silent(h.Agent)
+}
+
 // silent reports whether an agent was not heard of lately.
 func (m *Machine) silent(agentID string) bool {
 	agent := m.agents.get(agentID)
