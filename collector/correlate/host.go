@@ -71,9 +71,9 @@ func (m *Machine) claim(s *session) (apart bool) {
 	case h.Agent == s.Key.Agent, h.Contested:
 	case m.silent(h.Agent):
 		m.rehost(h, s.Key.Agent)
-		h.Contested = true
+		h.Contested, m.contested[s.Pod] = true, true
 	case h.Node != "" && h.Node == s.Node:
-		h.Contested = true // both say that they have it
+		h.Contested, m.contested[s.Pod] = true, true // both say that they have it
 	default:
 		return true
 	}
@@ -196,7 +196,7 @@ func (m *Machine) sortOut(key podKey) {
 		}
 		m.reopen(s)
 		m.unindexSession(s)
-		s.Apart = apart
+		s.Apart, s.Old = apart, s.Old || m.place.Now-s.Until > int64(recordKept)
 		m.indexSession(s)
 		m.resizeSession(s)
 		m.reopenAround(s)

@@ -100,6 +100,10 @@ func (m *Machine) seek() {
 
 // lookAround decides on the sessions that are due.
 func (m *Machine) lookAround() {
+	for _, key := range sortedPods(m.contested) {
+		m.sortOut(key) // others of that agent were kept apart
+	}
+	clear(m.contested)
 	m.seek()
 	m.doubtAll()
 	if m.nextLook == 0 || m.place.Now < m.nextLook {

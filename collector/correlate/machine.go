@@ -134,6 +134,7 @@ type Machine struct {
 	reaches    map[podKey]map[reachKey]*reach // connections that nodes made within pods' networks
 	forwarded  map[podKey]bool                // of which connections or port-forwards came with this message
 	movedHosts map[hostKey]bool
+	contested  map[podKey]bool // pods that another agent may have, as became known with this message
 
 	looks     map[sessionKey]*session          // to be looked at
 	nextLook  int64                            // none before; 0: none
@@ -190,7 +191,7 @@ func NewMachine(limits Limits) *Machine {
 		sessions: newRecency[sessionKey, *session](), requests: newRecency[requestKey, *request](), objects: newRecency[objectKey, *manifest](), hosts: newRecency[hostKey, *host](),
 		lost: newRecency[podKey, *lostRequests](), movedLost: make(map[podKey]bool), requestPool: newRequestPool(),
 		seen: newRecency[objectKey, *manifest](), gone: newRecency[objectKey, *manifest](), idleObjects: newObjectPool(), seenObjects: newObjectPool(),
-		sought: make(map[podKey]stretch), doubted: make(map[string]loss), movedHosts: make(map[hostKey]bool),
+		sought: make(map[podKey]stretch), doubted: make(map[string]loss), movedHosts: make(map[hostKey]bool), contested: make(map[podKey]bool),
 		audits: make(map[string]*auditState), pods: make(map[podKey]*pod), movedSessions: make(map[sessionKey]bool), movedRequests: make(map[requestKey]bool), movedObjects: make(map[objectKey]bool),
 		movedReaches: make(map[reachKey]bool), reaches: make(map[podKey]map[reachKey]*reach), forwarded: make(map[podKey]bool),
 		looks: make(map[sessionKey]*session), concerned: make(map[sessionKey]map[string]bool), alerted: make(map[namespaceKey]map[string]bool),

@@ -583,16 +583,23 @@ func TestAPodMadeAnewElsewhere(t *testing.T) {
 	}
 }
 
-// TestAnAgentThatEnrolsAnew has its pods, though another id had them.
+// TestAnAgentThatEnrolsAnew has its pods, though another id had them; also what it told of
+// before that was clear, unless the requests of that time are forgotten.
 func TestAnAgentThatEnrolsAnew(t *testing.T) {
-	s := newStory(t)
-	s.session(comeIn{id: "own", init: true, at: after(seconds(2)), args: []string{"server"}})
-	late := 2*time.Minute + hostSilent + time.Second
-	s.sessionOf(otherAgent, late+seconds(0.1), comeIn{id: "s", at: after(late), args: []string{"sh"}, tty: "pts/0"}, nil)
-	s.chatter(late, late+2*time.Minute)
-	m, revisions := s.run(late + 2*time.Minute)
-	if got := answersOf(m); got != "s=unattributed" || len(entryAlerts(revisions)) != 1 {
-		t.Errorf("got %s", got)
+	for late, want := range map[time.Duration]string{
+		2*time.Minute + hostSilent + time.Second: "before=unattributed s=unattributed",
+		recordKept + 6*time.Minute:               "before=unavailable s=unattributed",
+	} {
+		s := newStory(t)
+		s.session(comeIn{id: "own", init: true, at: after(seconds(2)), args: []string{"server"}})
+		soon := 5 * time.Minute // when the other one may have it still
+		s.sessionOf(otherAgent, soon+seconds(0.1), comeIn{id: "before", at: after(soon), args: []string{"bash"}, tty: "pts/0"}, nil)
+		s.sessionOf(otherAgent, late+seconds(0.1), comeIn{id: "s", at: after(late), args: []string{"sh"}, tty: "pts/0"}, nil)
+		s.chatter(seconds(2), late+2*time.Minute)
+		m, revisions := s.run(late + 2*time.Minute)
+		if got := answersOf(m); got != want || len(entryAlerts(revisions)) != strings.Count(want, "unattributed") {
+			t.Errorf("by %v: got %s, %d alerts", late, got, len(entryAlerts(revisions)))
+		}
 	}
 }
 
