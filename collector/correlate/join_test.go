@@ -127,6 +127,9 @@ func (s *story) runIn(limits Limits, until time.Duration) (*Machine, []*alertv1.
 				}
 			}
 			m.restored()
+			if again := m.Changes(); len(again) > 0 {
+				s.t.Fatalf("%d rows are written again, the first a %s", len(again), again[0].Kind)
+			}
 		}
 	}
 	return m, revisions

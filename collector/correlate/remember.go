@@ -186,6 +186,8 @@ func (m *Machine) restoredEntries() {
 	m.gone.sort(object)
 	m.idleObjects.sort(object)
 	m.seenObjects.sort(object)
+	clear(m.movedSessions) // they are as their rows have them
+	clear(m.movedObjects)
 }
 
 func timestamp(at int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, at)) }
