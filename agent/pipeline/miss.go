@@ -20,7 +20,7 @@ const (
 
 const (
 	// warnAfter is how long an entry waits for its container's name before somebody is told
-	// that there is one. The collector takes it that what is to come has come within 2 s.
+	// that there is one. The pen may be told to keep it longer than the collector waits (4 s).
 	warnAfter = time.Second
 	// unreadSpan is above what passes between a hook and the reading of its record.
 	unreadSpan = time.Second
