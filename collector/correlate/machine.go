@@ -27,11 +27,14 @@ type Limits struct {
 	SessionBytes int
 	RequestBytes int
 	ObjectBytes  int
+	// Hosts bounds the pods of which it is known where they are.
+	Hosts int
 }
 
 // DefaultLimits are for a cluster of some thousand nodes.
 var DefaultLimits = Limits{
 	Anchors: 16384, Bytes: 128 << 20, Marks: 1 << 20, Agents: 16384, SessionBytes: 64 << 20, RequestBytes: 32 << 20, ObjectBytes: 64 << 20,
+	Hosts: 1 << 18,
 }
 
 func (l Limits) orDefault() Limits {
@@ -39,7 +42,7 @@ func (l Limits) orDefault() Limits {
 		Anchors: cmp.Or(l.Anchors, DefaultLimits.Anchors), Bytes: cmp.Or(l.Bytes, DefaultLimits.Bytes),
 		Marks: cmp.Or(l.Marks, DefaultLimits.Marks), Agents: cmp.Or(l.Agents, DefaultLimits.Agents),
 		SessionBytes: cmp.Or(l.SessionBytes, DefaultLimits.SessionBytes), RequestBytes: cmp.Or(l.RequestBytes, DefaultLimits.RequestBytes),
-		ObjectBytes: cmp.Or(l.ObjectBytes, DefaultLimits.ObjectBytes),
+		ObjectBytes: cmp.Or(l.ObjectBytes, DefaultLimits.ObjectBytes), Hosts: cmp.Or(l.Hosts, DefaultLimits.Hosts),
 	}
 }
 

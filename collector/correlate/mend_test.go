@@ -619,6 +619,11 @@ func TestHostsAreBounded(t *testing.T) {
 	if n := m.hosts.len(); n != maxHosts+1 || len(m.pods) != n || m.hosts.get(hostKey{podKey{testCluster, "store", testAgent + "pod0"}, "0"}) == nil {
 		t.Errorf("%d hosts, %d pods", n, len(m.pods))
 	}
+	m.limits.Hosts = 100
+	m.evictEntries()
+	if n := m.hosts.len(); n != 100 || m.share(testAgent).hosts.len() != 1 {
+		t.Errorf("%d hosts, %d of who has one", n, m.share(testAgent).hosts.len())
+	}
 }
 
 // flood is equal commands and their requests, all within twenty seconds, or of so many sorts.

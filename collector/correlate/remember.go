@@ -63,6 +63,13 @@ func (m *Machine) evictEntries() {
 	}
 	m.evictRequests()
 	m.evictObjects()
+	for m.hosts.len() > m.limits.Hosts {
+		agentID := m.fullest(func(s *share) int { return s.hosts.len() })
+		for _, h := range m.shares[agentID].hosts.all() {
+			m.forgetHost(h)
+			break
+		}
+	}
 }
 
 // entryRows are the rows of what is remembered of entries that changed.
