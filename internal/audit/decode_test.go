@@ -131,6 +131,8 @@ func TestEntry(t *testing.T) {
 		{"kubelet's metrics", node, "/api/v1/nodes/node-1/proxy/metrics", nil},
 		{"kubelet's logs", node, "/api/v1/nodes/node-1/proxy/containerLogs/n/p/c", nil},
 		{"short", node, "/api/v1/nodes/node-1/proxy/run/n", nil},
+		{"escaped", node, "/api/v1/nodes/node-1/prox%79/r%75n/n/p%2Fc?cmd=id", &auditv1.Entry{Namespace: "n", Pod: "p", Container: "c", Command: []string{"id"}}},
+		{"by a way around", node, "/api/v1/nodes/node-1/proxy/metrics/.././run//n/p/c/?cmd=id", &auditv1.Entry{Namespace: "n", Pod: "p", Container: "c", Command: []string{"id"}}},
 	} {
 		e, err := Decode([]byte(`{"auditID":"a","stage":"ResponseStarted","objectRef":{` + test.object + `},"requestURI":"` + test.uri +
 			`","requestReceivedTimestamp":"2026-11-21T18:22:29Z","stageTimestamp":"2026-11-21T18:22:29Z"}`))

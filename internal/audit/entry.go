@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/url"
+	"path"
 	"strings"
 
 	auditv1 "github.com/seawall-security/seawall/proto/audit/v1"
@@ -26,19 +27,20 @@ func entryOf(e *auditv1.Event) *auditv1.Entry {
 }
 
 // kubeletEntry reads the kubelet's own paths behind a node's proxy:
-// …/proxy/{run,exec,attach}/NAMESPACE/POD[/UID]/CONTAINER. What it is to run in run can also
-// be in a form, which nobody records.
+// …/proxy/{run,exec,attach}/NAMESPACE/POD[/UID]/CONTAINER. The API server takes escapes, dots
+// and double slashes out before it passes a path on. What it is to run in run can also be in
+// a form, which nobody records.
 func kubeletEntry(uri string) *auditv1.Entry {
-	path, _, _ := strings.Cut(uri, "?")
-	_, tail, ok := strings.Cut(path, "/proxy/")
+	escaped, _, _ := strings.Cut(uri, "?")
+	_, tail, ok := strings.Cut(unescape(escaped), "/proxy/")
 	if !ok {
 		return nil
 	}
-	parts := strings.Split(strings.Trim(tail, "/"), "/")
+	parts := strings.Split(path.Clean("/" + tail)[1:], "/")
 	if len(parts) != 4 && len(parts) != 5 {
 		return nil
 	}
-	entry, query := &auditv1.Entry{Namespace: unescape(parts[1]), Pod: unescape(parts[2]), Container: unescape(parts[len(parts)-1])}, Query(uri)
+	entry, query := &auditv1.Entry{Namespace: parts[1], Pod: parts[2], Container: parts[len(parts)-1]}, Query(uri)
 	switch parts[0] {
 	case "run":
 		if query.Has("cmd") {

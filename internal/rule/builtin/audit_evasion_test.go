@@ -120,6 +120,10 @@ func evasions(t testing.TB) []madeCase {
 		{"container called metrics", kubelet("/api/v1/nodes/node-1/proxy/run/shop/redis-0/proxy/metrics?cmd=id"), []string{"audit-node-proxy high"}},
 		{"shell behind metrics", kubelet("/api/v1/nodes/node-1/proxy/exec/shop/redis-0/metrics?command=id"), []string{"audit-node-proxy high"}},
 		{"node with a path in its name", kubelet("/api/v1/nodes/node-1%2Fproxy%2Frun%2Fshop%2Fredis-0/proxy/metrics?cmd=id"), []string{"audit-node-proxy high"}},
+		{"shell by an escaped path", kubelet("/api/v1/nodes/node-1/proxy/r%75n/shop/redis-0/redis?cmd=id"), []string{"audit-node-proxy high"}},
+		{"shell by a way around", kubelet("/api/v1/nodes/node-1/proxy/stats/./run/shop//../../../run/shop/redis-0/redis?cmd=id"), []string{"audit-node-proxy high", "audit-pentest-useragent high"}},
+		{"runtime by an escaped path", kubelet("/api/v1/nodes/node-1/proxy/cr%69/exec/x"), []string{"audit-node-proxy high"}},
+		{"port of a node, escaped", kubelet("/api/v1/nodes/node-1%3A10250/proxy/pods"), []string{"audit-node-proxy medium"}},
 		{"metrics of a node by port", kubelet("/api/v1/nodes/https:node-1:10250/proxy/metrics/cadvisor"), nil},
 		{"statistics of a node", kubelet("/api/v1/nodes/node-1/proxy/stats/summary?only_cpu_and_memory=true"), nil},
 
