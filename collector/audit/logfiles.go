@@ -106,20 +106,19 @@ func lookAt(path, position string) (_ *logFiles, err error) {
 
 // namesOf are the names of a log's files, oldest first: the log itself is last, before it
 // come the ones it was rotated to. API servers write audit-2026-11-22T02-00-00.000.log, with
-// .gz once it is compressed; others audit.log.1 with higher numbers for older ones. What is
-// being compressed counts as it is.
+// .gz once it is compressed; others audit.log.1 with higher numbers for older ones, or
+// audit.log-20261122. What is being compressed counts as it is.
 func namesOf(path string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("list files of the log: %w", err)
 	}
 	base := filepath.Base(path)
-	stem := strings.TrimSuffix(base, filepath.Ext(base))
 	var names []string
 	plain := make(map[string]bool)
 	for _, entry := range entries {
 		name := entry.Name()
-		if entry.Type().IsRegular() && name != base && (strings.HasPrefix(name, stem+"-") || strings.HasPrefix(name, base+".")) {
+		if entry.Type().IsRegular() && isRotated(base, name) {
 			names, plain[name] = append(names, name), true
 		}
 	}
@@ -132,6 +131,13 @@ func namesOf(path string) ([]string, error) {
 		names[i] = filepath.Join(filepath.Dir(path), names[i])
 	}
 	return append(names, path), nil
+}
+
+// isRotated reports whether a name is one that a log is rotated to, and not of another file
+// beside it, such as audit-policy.yaml.
+func isRotated(base, name string) bool {
+	behind, ok := strings.CutPrefix(name, strings.TrimSuffix(base, filepath.Ext(base))+"-")
+	return ok && behind != "" && behind[0] >= '0' && behind[0] <= '9' || strings.HasPrefix(name, base+".") || strings.HasPrefix(name, base+"-")
 }
 
 // compareRotated orders names of rotated files by age, oldest first: falling numbers,

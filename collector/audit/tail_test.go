@@ -138,9 +138,11 @@ func TestTailFollowsRotation(t *testing.T) {
 		"renamed":             func(s *server) { s.rotate() },
 		"renamed, compressed": func(s *server) { s.compress(s.rotate()) },
 		"copied":              func(s *server) { s.copyTruncate() },
+		"named by its date":   func(s *server) { s.check(os.Rename(s.rotate(), fmt.Sprintf("%s-202611%02d", s.path(), s.rotations))) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, s := newWorld(t), newServer(t)
+			s.check(os.WriteFile(filepath.Join(s.dir, "audit-policy.yaml"), []byte("kind: Policy\n"), 0o600))
 			tail := w.tail(s.path())
 			s.write(5)
 			w.pass(tail)
@@ -156,6 +158,9 @@ func TestTailFollowsRotation(t *testing.T) {
 			w.want(s)
 			if n := w.count("seawall_collector_audit_holes_total", nil); n != 0 {
 				t.Errorf("%v holes", n)
+			}
+			if n := w.count("seawall_collector_audit_events_total", map[string]string{"result": "unreadable"}); n != 0 {
+				t.Errorf("%v unreadable", n)
 			}
 		})
 	}
