@@ -63,8 +63,8 @@ func (i *Intake) Take(ctx context.Context, source, server string, events []*audi
 		if !isNew {
 			skipped++
 		}
-		// What is not stored again is shown to who looks for a probe.
-		if isNew || isProbe(e) {
+		// What is not stored again is shown to who looks for a probe, or told if it has no end.
+		if isNew || isProbe(e) || e.Stage == auditv1.Stage_STAGE_RECEIVED {
 			// A body that cannot be read is left out, and the event says how large it was.
 			_ = i.redactor.Event(e)
 		}

@@ -19,7 +19,7 @@ const (
 	unfinishedAfter = resumeFrom
 	// maxUnfinished bounds the patches that are waited for; of more at once nothing is known.
 	maxUnfinished = 1024
-	// maxEnded is how many ends are known, for those that come before their beginning.
+	// maxEnded is how many are known that ended or were told, for what comes of them later.
 	maxEnded = 1 << 14
 	// maxUnfinishedTold are told in one message, and maxUnfinishedBytes is what one of them
 	// may be long without being cut.
@@ -129,6 +129,7 @@ func (h *Health) giveUp(now time.Time) {
 		case mayCome && waited < patience:
 		default:
 			delete(h.unfinished.begun, key)
+			h.unfinished.ended.add(key) // another source may bring it still
 			lost = append(lost, b.event)
 			h.counts.unfinished.Inc()
 		}

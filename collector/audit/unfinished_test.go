@@ -112,6 +112,11 @@ func TestUnfinished(t *testing.T) {
 			w.take("webhook", patched("a", at, received))
 			w.lasts(patience+time.Minute, nil)
 		}, ""},
+		{"by another source, once it was told", func(w *world, at time.Time) {
+			w.take("webhook", patched("a", at, received))
+			w.lasts(unfinishedAfter+5*time.Second, w.by("webhook"))
+			w.take("file", patched("a", at, received))
+		}, "a"},
 		{"a refused request that does not come again", func(w *world, at time.Time) {
 			w.take("webhook", patched("a", at, received))
 			w.health.answered("webhook", http.StatusServiceUnavailable, request{length: 1000})
@@ -136,6 +141,27 @@ func TestUnfinished(t *testing.T) {
 				t.Errorf("counted %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// What is told is masked, also where it is stored already.
+func TestUnfinishedIsMasked(t *testing.T) {
+	const secret = "hunter2-secret"
+	w := newWorld(t)
+	w.lasts(5*time.Second, w.by("webhook"))
+	e := patched("a", w.now, auditv1.Stage_STAGE_RECEIVED)
+	e.RequestUri += "?password=" + secret
+	w.take("webhook", e)
+	w.health.unfinished = newUnfinished() // as after many others
+	w.take("file", e)
+	w.lasts(5*time.Minute, w.by("webhook"))
+	if w.unfinished() != "a" {
+		t.Fatalf("told of %q", w.unfinished())
+	}
+	for _, message := range w.batches {
+		if strings.Contains(string(message), secret) {
+			t.Errorf("%q is in the log: %q", secret, message)
+		}
 	}
 }
 
