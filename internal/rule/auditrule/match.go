@@ -202,7 +202,12 @@ func (m *Matcher) try(r *run, e *auditv1.Event, outcome rule.Outcomes, now time.
 
 func (m *Matcher) evaluate(r *run, e *auditv1.Event, outcome rule.Outcomes, now time.Time) error {
 	m.request.count, m.request.seen, m.request.also = 0, nil, nil
-	if yes, err := m.holds(r.condition); err != nil || !yes {
+	yes, err := m.holds(r.condition)
+	if errors.Is(err, errRounds) { // a request is not to hide behind that many elements
+		r.counts.errors.Add(1)
+		yes, err = true, nil
+	}
+	if err != nil || !yes {
 		return err
 	}
 	// A value that is new is so once, however often it comes.

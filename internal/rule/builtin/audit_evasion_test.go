@@ -135,6 +135,8 @@ func evasions(t testing.TB) []madeCase {
 		{"systemd's socket", mounts("/var/run/systemd", false), []string{"audit-sensitive-hostpath high"}},
 		{"modules of the kernel, to read", mounts("/lib/modules", true), []string{"audit-sensitive-hostpath low"}},
 		{"modules of the kernel, to write", mounts("/lib/modules", false), []string{"audit-sensitive-hostpath medium"}},
+		{"root of the host behind many paths", with(deployment, set{"/requestObject/spec/template/spec/volumes", object(`[` + strings.Repeat(`{"name": "v", "hostPath": {"path": "/x"}}, `, 5500) + `{"name": "v", "hostPath": {"path": "/"}}]`)}), []string{"audit-sensitive-hostpath high"}},
+		{"all rights behind many words", with(role, allows(strings.Repeat(`{"verbs": [`+strings.Repeat(`"x", `, 20000)+`"x"], "resources": ["x"], "apiGroups": ["x"]}, `, 4)+`{"verbs": ["*"], "resources": ["*"], "apiGroups": ["*"]}`)), []string{"audit-dangerous-role high"}},
 		{"documents of the host", mounts("/usr/share/doc", true), nil},
 		{"something like lib", mounts("/library", false), nil},
 
