@@ -58,6 +58,12 @@ func evasions(t testing.TB) []madeCase {
 		return []set{{"/level", "Request"}, {"/requestObject", object(body)}}
 	}
 	padded := []any{strings.Repeat("x", 200_000), strings.Repeat("y", 200_000)}
+	var fields []string // more than are kept, and none that rules read
+	for i := range 60_000 {
+		fields = append(fields, fmt.Sprintf(`"x%d": 1`, i))
+	}
+	many := strings.Join(fields, ",")
+	sharing := object(`{"kind": "Deployment", "apiVersion": "apps/v1", "spec": {"template": {"spec": {"hostPID": true}}}}`)
 	added := `{"op": "add", "path": "/subjects/-", "value": {"kind": "User", "name": "x"}}`
 
 	return []madeCase{
@@ -75,6 +81,7 @@ func evasions(t testing.TB) []madeCase {
 		{"privileged pod with much beside", with(pod, set{"/requestObject/spec/containers/0/args", padded}), []string{"audit-body-left-out medium", "audit-privileged-pod high"}},
 		{"plain pod with much beside", with(plain, set{"/requestObject/spec/containers/0/args", padded}), []string{"audit-body-left-out medium"}},
 		{"plain pod with something beside", with(plain, set{"/requestObject/spec/containers/0/args", []any{strings.Repeat("x", 20_000)}}), nil},
+		{"deployment made to share the node's processes, by a part that is left out", with(deployment, patch(200, object(`{"spec": {"template": {"spec": {`+many+`}}}}`), sharing)...), []string{"audit-body-left-out medium", "audit-host-namespace-pod medium"}},
 		{"plain pod with much beside, by a controller", with(plain, append(as("system:serviceaccount:kube-system:job-controller", "kube-controller-manager/v1.35"), set{"/requestObject/spec/containers/0/args", padded})...), nil},
 		{"binding without its bodies", with(binding, set{"/requestObject", nil}, set{"/annotations/audit.k8s.io~1truncated", "true"}), []string{"audit-body-left-out medium"}},
 		{"binding by a patch that is too large, with what became", with(binding, append(patch(200, object(`[`+added+`]`), object(`{"kind": "ClusterRoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1", "roleRef": {"name": "cluster-admin"}, "subjects": [{"kind": "User", "name": "x"}]}`)), set{"/requestObject", nil})...), []string{"audit-cluster-admin-binding high"}},
