@@ -54,6 +54,7 @@ func evasions(t testing.TB) []madeCase {
 	ofNode := set{"/requestObject/spec/request", request(t, "system:node:node-9", "system:nodes")}
 	bound := func(name string) []set { return []set{{"/requestObject/roleRef/name", name}} }
 	allows := func(rule string) set { return set{"/requestObject/rules", object(`[` + rule + `]`)} }
+	named := func(name string) set { return set{"/objectRef/name", name} }
 	options := func(body string) []set {
 		return []set{{"/level", "Request"}, {"/requestObject", object(body)}}
 	}
@@ -108,6 +109,9 @@ func evasions(t testing.TB) []madeCase {
 		{"pod with an account applied", applied(plain, 201, set{"/requestObject/spec/serviceAccountName", "web"}), []string{"audit-pod-chosen-account low"}},
 		{"webhook applied", applied(webhook, 201), []string{"audit-admission-webhook-change high"}},
 		{"binding made by update", with(binding, set{"/verb", "update"}, set{"/responseStatus/code", 201}), []string{"audit-cluster-admin-binding high"}},
+
+		{"role of metrics-server applied", applied(role, 201, named("system:metrics-server"), allows(`{"verbs": ["get"], "resources": ["nodes/metrics"], "apiGroups": [""]}`)), nil},
+		{"role of the system applied", applied(role, 200, named("system:discovery"), allows(`{"verbs": ["get"], "resources": ["nodes/metrics"], "apiGroups": [""]}`)), []string{"audit-system-role-tampered high"}},
 
 		// Who it is.
 		{"secrets by the administrator of k3s", with(secrets, as("system:admin", "Mozilla/5.0", "system:masters", "system:authenticated")...), []string{"audit-secrets-enumeration high"}},

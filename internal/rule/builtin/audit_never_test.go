@@ -101,7 +101,7 @@ func TestLabelsAreQuiet(t *testing.T) {
 	never(t, []string{
 		"audit-anonymous-request-allowed", "audit-inside-and-outside",
 		// Judged by what they are, whatever changes.
-		"audit-cronjob-or-job-created", "audit-node-changed", "audit-system-config-changed", "audit-sa-modifies-rbac",
+		"audit-cronjob-or-job-created", "audit-node-changed", "audit-system-config-changed", "audit-sa-modifies-rbac", "audit-system-role-tampered",
 	}, labelled)
 }
 
