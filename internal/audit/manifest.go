@@ -12,7 +12,7 @@ var aboutSecret = regexp.MustCompile(`\bkind\\*["']?\s*:\s*\\*["']?Secret(List)?
 // manifests masks text that is, or holds, the manifest of a Secret: JSON as what it is, of
 // other text the YAML document that the Secret is.
 func (r *Redactor) manifests(text string) string {
-	if !aboutSecret.MatchString(text) {
+	if !strings.Contains(text, "Secret") || !aboutSecret.MatchString(text) {
 		return text
 	}
 	if first := strings.TrimSpace(text); strings.HasPrefix(first, "{") || strings.HasPrefix(first, "[") {
