@@ -33,6 +33,7 @@ func (p *pipeline) Collect(ch chan<- prometheus.Metric) {
 		{"refused", "Messages that could not be taken in and were passed over, booked as gaps: a fault of the collector, tell its makers.", stats.Refused},
 		{"evicted", "Trees and alerts that had to be closed before their time.", stats.Evicted},
 		{"unasked_connections", "Connections by nodes within pods' networks while no request to forward ports stood.", stats.Unasked},
+		{"sessions_apart", "Sessions told of by an agent that does not have the pod as far as is known: they are in no alert of entries. Above 0, look whose they are.", stats.Apart},
 	} {
 		value("correlate_"+c.name+"_total", c.help, prometheus.CounterValue, float64(c.value))
 	}

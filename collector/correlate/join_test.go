@@ -21,6 +21,7 @@ import (
 // story is sessions and records of one pod, in the order and at the times they come.
 type story struct {
 	*stream
+	apart uint64 // sessions that were counted as kept apart
 }
 
 func newStory(t testing.TB) *story {
@@ -120,6 +121,7 @@ func (s *story) runIn(limits Limits, until time.Duration) (*Machine, []*alertv1.
 			revisions = append(revisions, proto.CloneOf(revision.Alert))
 		}
 		if keepRows(rows, m); r.IntN(10+len(messages)/10) == 0 {
+			s.apart += m.stats.Apart
 			m = NewMachine(limits)
 			for name, body := range rows {
 				if err := m.restore(Row{name.kind, name.key, []byte(body)}); err != nil {
@@ -132,6 +134,7 @@ func (s *story) runIn(limits Limits, until time.Duration) (*Machine, []*alertv1.
 			}
 		}
 	}
+	s.apart += m.stats.Apart
 	return m, revisions
 }
 

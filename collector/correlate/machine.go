@@ -97,6 +97,8 @@ type Stats struct {
 	// Unasked connections within pods' networks are forgotten without a request to forward
 	// ports that stood then.
 	Unasked uint64
+	// Apart are sessions told of by an agent that does not have the pod, as far as is known.
+	Apart uint64
 }
 
 // Machine is the state machine. It is for one goroutine.

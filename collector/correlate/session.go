@@ -172,7 +172,9 @@ func (m *Machine) newSession(key sessionKey, f *fact, told *sensorv1.Session) *s
 	s.Old = m.place.Now-s.Until > int64(recordKept) || f.agent.Horizon >= s.From
 	s.Nameless = isNameless(f.event)
 	s.learn(f, told)
-	s.Apart = s.Pod.Name != "" && m.claim(s)
+	if s.Apart = s.Pod.Name != "" && m.claim(s); s.Apart {
+		m.stats.Apart++
+	}
 	return s
 }
 
