@@ -288,7 +288,8 @@ func TestJoinIsNeverWrongInDanger(t *testing.T) {
 			sum.add(endanger(t, lot.hazards, seed))
 		}
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", lot.name, sum.sessions, sum.joined, sum.ambiguous, sum.unattributed, sum.undone, sum.wrong)
-		if sum.wrong > 0 || sum.undone > 0 || sum.joined == 0 || sum.ambiguous == 0 {
+		// What is joined may be taken back for want of a proof, though it was right: hardly ever.
+		if sum.wrong > 0 || sum.undone*1000 > sum.joined || sum.joined == 0 || sum.ambiguous == 0 {
 			t.Errorf("%s: %+v", lot.name, sum)
 		}
 	}
