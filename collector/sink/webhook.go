@@ -123,6 +123,11 @@ func (w *Webhook) Deliver(ctx context.Context, batch []Revision) error {
 		return fmt.Errorf("post to webhook: %w", withoutURL(err))
 	}
 	defer response.Body.Close()
+	// A receiver that ends its work because we hang up may still answer, and be heard: that
+	// acknowledges nothing.
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("post to webhook: answered %d too late: %w", response.StatusCode, err)
+	}
 	// Read to the end if it is near, so that the connection can be used again. The status
 	// counts, however the body ends.
 	answer, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
