@@ -255,6 +255,23 @@ func TestJoin(t *testing.T) {
 			s.record(after(second(60)), request("r", 9.9, 0, sh...))
 			s.chatter(second(60), second(70))
 		}, 70, "s=unattributed"},
+		{"other-container", func(s *story) {
+			c := come("s", 10, "sh")
+			c.container, c.named = "c2", "side"
+			s.session(c)
+			s.record(after(second(60)), request("r", 9.9, 0, sh...))
+			s.chatter(second(60), second(70))
+		}, 70, "s=unattributed"},
+		{"one-in-each-container", func(s *story) {
+			c := come("s2", 10, "sh")
+			c.container, c.named = "c2", "side"
+			s.session(c)
+			s.session(come("s1", 10.1, "sh"))
+			a := request("r2", 9.9, 0, sh...)
+			a.container = "side"
+			s.record(after(second(60)), a)
+			s.record(after(second(60)), request("r1", 9.9, 0, sh...))
+		}, 70, "s2=r2 s1=r1"},
 		{"script", func(s *story) {
 			c := come("s", 10, "/bin/sh", "/bin/x", "a")
 			s.session(c)

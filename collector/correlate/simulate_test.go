@@ -92,6 +92,7 @@ func (l *logWriter) condition(t testing.TB, now, since time.Time, delay time.Dur
 type comeIn struct {
 	id, container, tty string
 	args               []string
+	named              string // the container
 	init               bool
 	at                 time.Time // by the node's clock
 	localMasks         bool      // what is masked in args was with a key of the node's own
@@ -106,7 +107,7 @@ func (c comeIn) record(sequence uint64) *sensorv1.Record {
 		Process: &sensorv1.Process{Id: "p" + c.id, Args: c.args, Filename: "/bin/x", Tty: c.tty},
 		Session: &sensorv1.Session{Id: c.id, RootId: "p" + c.id, Time: timestamppb.New(c.at), ContainerId: id, Args: c.args, Tty: c.tty, Init: c.init},
 		Container: &sensorv1.Container{
-			Id: id, Name: "app", Image: "registry.example/shop:1", Pod: &sensorv1.Pod{Name: testPod, Namespace: "store", Uid: "u1"}},
+			Id: id, Name: cmp.Or(c.named, "app"), Image: "registry.example/shop:1", Pod: &sensorv1.Pod{Name: testPod, Namespace: "store", Uid: "u1"}},
 		Payload: &sensorv1.Event_Exec{Exec: &sensorv1.ProcessExec{Entered: true, Init: c.init}},
 	}}}
 }
@@ -114,6 +115,7 @@ func (c comeIn) record(sequence uint64) *sensorv1.Record {
 // ask is a kubectl exec as the API server records it.
 type ask struct {
 	id, user, tty string
+	container     string
 	args          []string
 	at, end       time.Time // by the API server's clock
 }
@@ -123,7 +125,7 @@ func (a ask) event(stage auditv1.Stage) *auditv1.Event {
 		AuditId: a.id, Stage: stage, Verb: "get", Code: 101, RequestTime: timestamppb.New(a.at), StageTime: timestamppb.New(a.at.Add(4 * time.Millisecond)),
 		User: &auditv1.User{Name: cmp.Or(a.user, "alice@example.test")}, SourceIps: []string{"203.0.113.66", "10.77.0.10"}, UserAgent: "kubectl/v1.35.4",
 		Object: &auditv1.Object{Resource: "pods", Subresource: "exec", Namespace: "store", Name: testPod},
-		Entry:  &auditv1.Entry{Namespace: "store", Pod: testPod, Container: "app", Command: a.args, Tty: a.tty != ""},
+		Entry:  &auditv1.Entry{Namespace: "store", Pod: testPod, Container: cmp.Or(a.container, "app"), Command: a.args, Tty: a.tty != ""},
 	}
 	if stage == auditv1.Stage_STAGE_COMPLETE {
 		e.StageTime = timestamppb.New(a.end)
