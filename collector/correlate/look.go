@@ -106,17 +106,9 @@ func (m *Machine) lookAround() {
 	clear(m.contested)
 	m.seek()
 	m.doubtAll()
-	if m.nextLook == 0 || m.place.Now < m.nextLook {
+	now := due(m.looks, &m.nextLook, m.place.Now, func(s *session) int64 { return s.Due })
+	if len(now) == 0 {
 		return
-	}
-	var now []*session
-	m.nextLook = 0
-	for _, s := range m.looks {
-		if s.Due <= m.place.Now {
-			now = append(now, s)
-		} else if m.nextLook == 0 || s.Due < m.nextLook {
-			m.nextLook = s.Due
-		}
 	}
 	slices.SortFunc(now, func(x, y *session) int { return cmp.Or(cmp.Compare(x.Due, y.Due), sessionOrder(x, y)) })
 	for _, s := range now {

@@ -283,22 +283,28 @@ func (m *Machine) measure() {
 
 // tell makes revisions of what is due.
 func (m *Machine) tell() {
-	if m.nextDue == 0 || m.place.Now < m.nextDue {
-		return
-	}
-	var now []*anchor
-	m.nextDue = 0
-	for _, a := range m.due {
-		if a.Due <= m.place.Now {
-			now = append(now, a)
-		} else if m.nextDue == 0 || a.Due < m.nextDue {
-			m.nextDue = a.Due
-		}
-	}
+	now := due(m.due, &m.nextDue, m.place.Now, func(a *anchor) int64 { return a.Due })
 	slices.SortFunc(now, func(x, y *anchor) int { return cmp.Or(cmp.Compare(x.Due, y.Due), cmp.Compare(x.Key, y.Key)) })
 	for _, a := range now {
 		m.revise(a)
 	}
+}
+
+// due are those of a waiting set whose time has come, in any order; next is no later than
+// the first of the others afterwards, 0 if there are none.
+func due[K comparable, V any](waiting map[K]V, next *int64, now int64, when func(V) int64) (ready []V) {
+	if *next == 0 || now < *next {
+		return nil
+	}
+	*next = 0
+	for _, v := range waiting {
+		if at := when(v); at <= now {
+			ready = append(ready, v)
+		} else if *next == 0 || at < *next {
+			*next = at
+		}
+	}
+	return ready
 }
 
 // later has the anchor told at a time, unless it is to be told before.
