@@ -17,7 +17,7 @@ import (
 const (
 	// A server counts once it has sent for so long without a pause that is too long: addresses
 	// that a translation deals out anew do not.
-	settled = 5 * time.Minute
+	settleAfter = 5 * time.Minute
 	// A server that is silent for so long while others send is taken to be gone for good, as a
 	// control plane's node that was removed.
 	forgetAfter = 30 * time.Minute
@@ -70,7 +70,7 @@ func (s *source) served(name string, received time.Time, down span, stages []tim
 }
 
 // settled says whether a server counts.
-func (s *source) settled() bool { return !s.oldest.IsZero() && s.received.Sub(s.oldest) >= settled }
+func (s *source) settled() bool { return !s.oldest.IsZero() && s.received.Sub(s.oldest) >= settleAfter }
 
 // gone says whether a server is silent for so long that it is none any more.
 func (s *source) gone(one *source) bool { return s.received.Sub(one.received) > forgetAfter }

@@ -309,15 +309,15 @@ func due[K comparable, V any](waiting map[K]V, next *int64, now int64, when func
 
 // later has the anchor told at a time, unless it is to be told before.
 func (m *Machine) later(a *anchor, at time.Duration) {
-	due := m.place.Now
+	when := m.place.Now
 	if at > 0 {
-		due = max(due, a.Told+int64(at))
+		when = max(when, a.Told+int64(at))
 	}
-	if a.Due == 0 || due < a.Due {
-		a.Due = due
+	if a.Due == 0 || when < a.Due {
+		a.Due = when
 		m.due[a.Key] = a
-		if m.nextDue == 0 || due < m.nextDue {
-			m.nextDue = due
+		if m.nextDue == 0 || when < m.nextDue {
+			m.nextDue = when
 		}
 	}
 	m.touched[a.Key] = a
