@@ -39,7 +39,7 @@ func (m *Machine) look(s *session, at int64) {
 	m.movedSessions[s.Key] = true
 }
 
-// span of time, by the collector's clock.
+// stretch is a span of time, by the collector's clock; the zero one is none.
 type stretch struct{ from, until int64 }
 
 func (s stretch) with(from, until int64) stretch {

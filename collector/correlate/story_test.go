@@ -51,14 +51,14 @@ func (s *story) events(at time.Time, events ...*auditv1.Event) {
 	s.at(at, func(l *logWriter) { l.audit(s.t, at, events...) })
 }
 
-// nothing keeps the audit log going, once a second.
+// chatter keeps the audit log going, once a second.
 func (s *story) chatter(from, until time.Duration) {
 	for d := from; d < until; d += time.Second {
 		s.record(after(d), ask{id: "chatter", at: after(d), args: []string{"nothing"}})
 	}
 }
 
-// answers is what is known of each session at the end: "s1=r1", "s2=r1|r2?", "s3=unattributed".
+// answersOf is what is known of each session at the end: "s1=r1", "s2=r1|r2?", "s3=unattributed".
 func answersOf(m *Machine) string {
 	var out []string
 	for _, s := range m.pods[podKey{testCluster, "store", testPod}].sessions {
