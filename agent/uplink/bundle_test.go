@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seawall-security/seawall/internal/bundle"
@@ -17,7 +18,7 @@ import (
 type slow struct {
 	began  chan string // its version
 	finish chan error
-	serial uint64
+	serial atomic.Uint64
 }
 
 func (s *slow) Apply(ctx context.Context, b bundle.Signed) (string, error) {
@@ -33,7 +34,7 @@ func (s *slow) Apply(ctx context.Context, b bundle.Signed) (string, error) {
 	select {
 	case err := <-s.finish:
 		if err == nil {
-			s.serial = u.Serial
+			s.serial.Store(u.Serial)
 		}
 		return u.Version, err
 	case <-ctx.Done():
@@ -42,10 +43,11 @@ func (s *slow) Apply(ctx context.Context, b bundle.Signed) (string, error) {
 }
 
 func (s *slow) InForce() (string, uint64) {
-	if s.serial == 0 {
+	serial := s.serial.Load()
+	if serial == 0 {
 		return "", 0
 	}
-	return "in force", s.serial
+	return "in force", serial
 }
 
 func down(t *testing.T, version string) *sensorv1.ToAgent {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -110,6 +111,8 @@ func TestGapThatCouldNotBeBookedIsToldAgain(t *testing.T) {
 		o := small(d)
 		o.MaxBytes = 4 * minSegmentBytes
 		refused := false
+		open, closing := context.WithCancel(t.Context())
+		defer closing()
 		o.OnGap = func(s *Spool, g Gap) {
 			if !refused { // Close begins while a gap is being told
 				refused = true
@@ -117,6 +120,7 @@ func TestGapThatCouldNotBeBookedIsToldAgain(t *testing.T) {
 				s.closed = true
 				s.mu.Unlock()
 				close(s.stop)
+				closing() // Close would end who waits for the disk
 				return
 			}
 			lost.on(s, g)
@@ -124,7 +128,7 @@ func TestGapThatCouldNotBeBookedIsToldAgain(t *testing.T) {
 		s := mustOpen(t, "", o)
 		for n := uint64(1); n <= 8; n++ {
 			_ = s.Append(low, Entry{Sequence: n, Data: numbered(n, 3000)})
-			_ = s.Sync(t.Context())
+			_ = s.Sync(open)
 		}
 		<-s.done
 		if err := s.finish(); err != nil {
