@@ -147,8 +147,8 @@ func TestAPIReviewer(t *testing.T) {
 			if r.client.Timeout <= 0 {
 				t.Error("it waits for ever")
 			}
-			if test.unsure {
-				r.client.Timeout = time.Second
+			if strings.HasPrefix(test.name, "silence") {
+				r.client.Timeout = 3 * time.Second // enough to ask, on a busy machine
 			}
 			account, err := r.Review(t.Context(), "their-token")
 			want := tokenReview{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview", Spec: reviewSpec{Token: "their-token", Audiences: []string{audience}}}
