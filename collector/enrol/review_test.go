@@ -96,7 +96,10 @@ func TestAPIReviewer(t *testing.T) {
 		}
 		return strings.Replace(reviewed, old, replacement, 1)
 	}
-	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	hang := func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // one that returns would be answered for, which the client may see as it hangs up
+	}
 	for _, test := range []struct {
 		name   string
 		answer func(http.ResponseWriter, *http.Request)
